@@ -12,6 +12,7 @@ __all__ = [
     "Disposition",
     "ExportFailed",
     "ImagesUnusable",
+    "InterruptSignal",
     "Interrupted",
     "InvalidConfiguration",
     "InvalidMessage",
@@ -21,6 +22,7 @@ __all__ = [
     "NotInitialised",
     "NotRetriable",
     "PipelineFailed",
+    "PipelineUnreadable",
     "ProcessingError",
     "PromptProcessingError",
     "Rejected",
@@ -101,6 +103,13 @@ class Interrupted(ProcessingError):
     disposition = Disposition.RETRIABLE
 
 
+class InterruptSignal(BaseException):
+    """A slot was told to stop; raised wherever its main thread happens to be.
+
+    Not an `Exception`, so that no task can take it for a failure of its own.
+    """
+
+
 class TemporarilyUnavailable(ProcessingError):
     """A dependency (repository, APDB, broker, ledger) cannot be reached now."""
 
@@ -133,8 +142,12 @@ class PipelineFailed(ProcessingError):
 
 class NoPipelineBuilt(PipelineFailed):
     """None of the selected pipelines can run: missing inputs, missing dataset
-    types, an empty graph, or a definition that cannot be loaded.
+    types, an empty graph.
     """
+
+
+class PipelineUnreadable(PipelineFailed):
+    """A pipeline file cannot be loaded; no other pipeline is tried."""
 
 
 class TaskFailed(PipelineFailed):

@@ -1,0 +1,156 @@
+"""Files of a central repo's datastore, written straight to their final place.
+
+The registry learns of them later, from the writer's message or by direct
+insertion. Paths and formatters are those that the Butler itself would choose;
+writing does not go through the datastore's own ``put``, because that keeps
+records that nobody needs here and replaces files in a way that readers can
+see.
+"""
+
+from __future__ import annotations
+
+__all__ = ["CentralFiles"]
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from lsst.daf.butler import (
+    Butler,
+    ButlerConfig,
+    DatasetRef,
+    DimensionUniverse,
+    FileDataset,
+    FileDescriptor,
+    Formatter,
+    FormatterNotImplementedError,
+    FormatterV1inV2,
+    FormatterV2,
+    Location,
+    StorageClass,
+)
+from lsst.daf.butler._standalone_datastore import instantiate_standalone_datastore
+from lsst.daf.butler.datastores.fileDatastore import FileDatastore
+from lsst.resources import ResourcePath
+
+from models.errors import InvalidConfiguration
+from repos.memory_butler import StoredDataset
+
+_log = logging.getLogger(__name__)
+
+
+class CentralFiles:
+    """Writes dataset files into a central repo's datastore.
+
+    Parameters
+    ----------
+    uri : `str`
+        Root or configuration of the central repo. No connection to its
+        registry is made.
+    universe : `lsst.daf.butler.DimensionUniverse`
+
+    Raises
+    ------
+    models.errors.InvalidConfiguration
+        Raised if the datastore does not keep files.
+    """
+
+    def __init__(self, uri: str, universe: DimensionUniverse) -> None:
+        config = ButlerConfig(Butler.get_repo_uri(uri, return_label=True))
+        datastore, database = instantiate_standalone_datastore(config, universe)
+        database.dispose()
+        if not isinstance(datastore, FileDatastore):
+            raise InvalidConfiguration(
+                f"the datastore of {uri} is a {type(datastore).__name__}; outputs need a file datastore"
+            )
+        self._datastore = datastore
+
+    def write(self, dataset: StoredDataset) -> FileDataset:
+        """Write a dataset that is in memory, replacing an older file at once.
+
+        Returns
+        -------
+        file_dataset : `lsst.daf.butler.FileDataset`
+            With a path relative to the datastore's root.
+        """
+        ref = dataset.ref
+        location, formatter = self._choose(ref, dataset)
+        value = self._accepted(dataset.value, ref, formatter)
+        value = formatter.add_provenance(value, provenance=dataset.provenance)
+        try:
+            content = formatter.to_bytes(value)
+        except FormatterNotImplementedError:
+            self._write_through_file(formatter, value, location)
+        else:
+            self._replace(location.uri, content)
+        return self._file_dataset(ref, location, formatter)
+
+    def copy(self, source: ResourcePath, ref: DatasetRef) -> FileDataset:
+        """Copy a dataset's file, replacing an older one at once."""
+        location, formatter = self._choose(ref, None)
+        location.updateExtension(source.getExtension())
+        self._replace(location.uri, source.read())
+        return self._file_dataset(ref, location, formatter)
+
+    def _choose(self, ref: DatasetRef, dataset: StoredDataset | None) -> tuple[Location, FormatterV2]:
+        store = self._datastore
+        template = store.templates.getTemplate(ref)
+        location = store.locationFactory.fromPath(template.format(ref), trusted_path=True)
+        formatter = store.formatterFactory.getFormatter(
+            ref,
+            FileDescriptor(location, storageClass=ref.datasetType.storageClass),
+            dataId=ref.dataId,
+            ref=ref,
+            provenance=dataset.provenance if dataset is not None else None,
+        )
+        location = formatter.make_updated_location(location)
+        return location, formatter if isinstance(formatter, FormatterV2) else _as_v2(formatter, ref)
+
+    @staticmethod
+    def _accepted(value: Any, ref: DatasetRef, formatter: FormatterV2) -> Any:
+        if formatter.can_accept(value):
+            return value
+        storage_class: StorageClass = ref.datasetType.storageClass
+        return storage_class.coerce_type(value)
+
+    @staticmethod
+    def _file_dataset(ref: DatasetRef, location: Location, formatter: FormatterV2) -> FileDataset:
+        return FileDataset(path=str(location.pathInStore), refs=[ref], formatter=formatter.name())
+
+    def _write_through_file(self, formatter: FormatterV2, value: Any, location: Location) -> None:
+        suffix = formatter.get_write_extension()
+        with tempfile.TemporaryDirectory(prefix="pp-write-") as directory:
+            local = ResourcePath(os.path.join(directory, f"dataset{suffix}"), forceAbsolute=True)
+            formatter.write_local_file(value, local)
+            self._replace(location.uri, local.read())
+
+    @staticmethod
+    def _replace(uri: ResourcePath, content: bytes) -> None:
+        if not uri.isLocal:
+            # An object store replaces whole objects.
+            uri.write(content, overwrite=True)
+            return
+        final = Path(uri.ospath)
+        aside = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+        try:
+            try:
+                aside.write_bytes(content)
+            except FileNotFoundError:
+                final.parent.mkdir(parents=True, exist_ok=True)
+                aside.write_bytes(content)
+            os.replace(aside, final)
+        except OSError:
+            aside.unlink(missing_ok=True)
+            raise
+
+
+def _as_v2(formatter: Formatter, ref: DatasetRef) -> FormatterV2:
+    return FormatterV1inV2(
+        formatter.file_descriptor,
+        ref=ref,
+        formatter=formatter,
+        write_parameters=formatter.write_parameters,
+        write_recipes=formatter.write_recipes,
+    )

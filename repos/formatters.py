@@ -1,0 +1,85 @@
+"""How the Butler writes and reads the project's dataset types.
+
+Storage classes and formatters are declared in ``storage_classes.yaml``, which
+goes into the configuration of every repository that the project makes.
+"""
+
+from __future__ import annotations
+
+__all__ = ["AlertPacketsFormatter", "PromptImageFormatter", "RawFormatter", "repository_config"]
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import fastavro
+from lsst.daf.butler import Config, FormatterV2
+
+from models.alerts import AlertPackets
+from models.images import PromptImage, RawImage
+from repos.alert_schema import load_alert_schema
+from repos.fits_files import prompt_image_from_fits, prompt_image_to_fits, raw_from_fits
+
+_CONFIG = Path(__file__).with_name("storage_classes.yaml")
+
+
+def repository_config() -> Config:
+    """Return the storage classes and formatters to give to
+    `lsst.daf.butler.Butler.makeRepo`; merge other settings into it.
+    """
+    return Config(str(_CONFIG))
+
+
+class _FitsFormatter(FormatterV2):
+    default_extension = ".fits"
+    supported_extensions = frozenset({".fits", ".fits.fz", ".fits.gz", ".fz"})
+    can_read_from_local_file = True
+
+
+class PromptImageFormatter(_FitsFormatter):
+    """`~models.images.PromptImage` as multi-extension FITS."""
+
+    def read_from_local_file(self, path: str, component: str | None = None, expected_size: int = -1) -> Any:
+        image = prompt_image_from_fits(path)
+        return image if component is None else getattr(image, component)
+
+    def to_bytes(self, in_memory_dataset: Any) -> bytes:
+        return prompt_image_to_fits(in_memory_dataset)
+
+    def can_accept(self, in_memory_dataset: Any) -> bool:
+        return isinstance(in_memory_dataset, PromptImage)
+
+
+class RawFormatter(_FitsFormatter):
+    """`~models.images.RawImage` from the files of a camera; never written."""
+
+    #: Anything that begins with ``f`` is a raw (``docs/messages.md``).
+    supported_extensions = frozenset({".fits", ".fits.fz", ".fits.gz", ".fz", ".fit", ".fts"})
+
+    def read_from_local_file(self, path: str, component: str | None = None, expected_size: int = -1) -> Any:
+        image: RawImage = raw_from_fits(path)
+        return image if component is None else getattr(image, component)
+
+
+class AlertPacketsFormatter(FormatterV2):
+    """`~models.alerts.AlertPackets` as an Avro object container file."""
+
+    default_extension = ".avro"
+    supported_extensions = frozenset({".avro"})
+    can_read_from_local_file = True
+
+    def read_from_local_file(self, path: str, component: str | None = None, expected_size: int = -1) -> Any:
+        with open(path, "rb") as file:
+            reader = fastavro.reader(file)
+            name = str(reader.writer_schema["name"])  # lsst.v<major>_<minor>.alert
+            version = name.split(".")[1].removeprefix("v").replace("_", ".")
+            return AlertPackets(schema_version=version, packets=[dict(r) for r in reader])
+
+    def to_bytes(self, in_memory_dataset: Any) -> bytes:
+        schema = load_alert_schema(in_memory_dataset.schema_version)
+        buffer = io.BytesIO()
+        # A marker that depends on the version alone: equal alerts, equal bytes.
+        marker = hashlib.md5(in_memory_dataset.schema_version.encode(), usedforsecurity=False).digest()
+        fastavro.writer(buffer, schema, in_memory_dataset.packets, sync_marker=marker)
+        return buffer.getvalue()

@@ -1,0 +1,104 @@
+"""Export: put a visit's outputs in their final place and hand them over."""
+
+from __future__ import annotations
+
+__all__ = ["ExportedOutputs", "Exporter", "Handover", "OutputWorkspace"]
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from models.events import OutboxMessage
+
+_log = logging.getLogger(__name__)
+
+
+class OutputWorkspace(Protocol):
+    """Where a visit's outputs are."""
+
+    def outputs(self) -> Sequence[Any]:
+        """Return references to everything that was made for the visit."""
+
+    def export(self, refs: Iterable[Any], files: Any) -> Sequence[Any]:
+        """Write datasets to their final place."""
+
+
+class Handover(Protocol):
+    """Makes files in place known to the central registry."""
+
+    def hand_over(self, outputs: Any) -> tuple[OutboxMessage, ...]:
+        """Register outputs, or return the messages that will."""
+
+
+@dataclass(frozen=True)
+class ExportedOutputs:
+    """What was handed over.
+
+    Attributes
+    ----------
+    count : `int`
+        Number of datasets.
+    messages : `tuple` [`models.events.OutboxMessage`, ...]
+        What remains to be sent, stored with the visit's result.
+    """
+
+    count: int = 0
+    messages: tuple[OutboxMessage, ...] = ()
+
+
+class Exporter:
+    """Exports the outputs that the configuration wants kept.
+
+    Parameters
+    ----------
+    files : object
+        Writes into the central datastore.
+    handover : `Handover`
+    bundle : callable
+        Maps dimension records and file datasets to what `handover` takes.
+    patterns : iterable of `str`
+        Regular expressions; a dataset type is exported if one matches its
+        name fully.
+    enabled : `bool`
+        Whether anything is exported at all.
+    """
+
+    def __init__(
+        self,
+        *,
+        files: Any,
+        handover: Handover,
+        bundle: Callable[[Sequence[Any], Sequence[Any], Sequence[Any]], Any],
+        patterns: Iterable[str],
+        enabled: bool = True,
+    ) -> None:
+        self._files = files
+        self._handover = handover
+        self._bundle = bundle
+        self._patterns = [re.compile(p) for p in patterns]
+        self._enabled = enabled
+
+    def wanted(self, ref: Any) -> bool:
+        """Say whether a dataset is to be exported."""
+        name = ref.datasetType.name
+        return "detector" in ref.datasetType.dimensions and any(p.fullmatch(name) for p in self._patterns)
+
+    def export(self, workspace: OutputWorkspace, records: Sequence[Any]) -> ExportedOutputs:
+        """Export a visit's outputs, whole or partial.
+
+        Parameters
+        ----------
+        workspace : `OutputWorkspace`
+        records : `list`
+            Dimension records to go with them.
+        """
+        if not self._enabled:
+            return ExportedOutputs()
+        refs = [ref for ref in workspace.outputs() if self.wanted(ref)]
+        file_datasets = workspace.export(refs, self._files)
+        types = list({ref.datasetType.name: ref.datasetType for ref in refs}.values())
+        messages = self._handover.hand_over(self._bundle(records, file_datasets, types))
+        _log.info("Exported %d datasets.", len(file_datasets))
+        return ExportedOutputs(len(file_datasets), messages)
