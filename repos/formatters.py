@@ -6,7 +6,13 @@ goes into the configuration of every repository that the project makes.
 
 from __future__ import annotations
 
-__all__ = ["AlertPacketsFormatter", "PromptImageFormatter", "RawFormatter", "repository_config"]
+__all__ = [
+    "AlertPacketsFormatter",
+    "PromptImageFormatter",
+    "RawFormatter",
+    "alert_file_bytes",
+    "repository_config",
+]
 
 import hashlib
 import io
@@ -77,9 +83,16 @@ class AlertPacketsFormatter(FormatterV2):
             return AlertPackets(schema_version=version, packets=[dict(r) for r in reader])
 
     def to_bytes(self, in_memory_dataset: Any) -> bytes:
-        schema = load_alert_schema(in_memory_dataset.schema_version)
-        buffer = io.BytesIO()
-        # A marker that depends on the version alone: equal alerts, equal bytes.
-        marker = hashlib.md5(in_memory_dataset.schema_version.encode(), usedforsecurity=False).digest()
-        fastavro.writer(buffer, schema, in_memory_dataset.packets, sync_marker=marker)
-        return buffer.getvalue()
+        return alert_file_bytes(in_memory_dataset)
+
+
+def alert_file_bytes(packets: AlertPackets) -> bytes:
+    """Return alerts as the bytes of an Avro object container file; equal
+    alerts give equal bytes.
+    """
+    schema = load_alert_schema(packets.schema_version)
+    buffer = io.BytesIO()
+    # A marker that depends on the version alone: equal alerts, equal bytes.
+    marker = hashlib.md5(packets.schema_version.encode(), usedforsecurity=False).digest()
+    fastavro.writer(buffer, schema, packets.packets, sync_marker=marker)
+    return buffer.getvalue()

@@ -23,6 +23,7 @@ from lsst.daf.butler import (
     DimensionUniverse,
     LimitedButler,
     StorageClass,
+    StorageClassDelegate,
 )
 from lsst.resources import ResourcePath
 from pydantic import BaseModel
@@ -207,20 +208,29 @@ class _Reader:
             if component in composite.derivedComponents:
                 composite.validateParameters(parameters)
                 if parameters:
-                    value = composite.delegate().handleParameters(value, parameters)
+                    value = _delegate(composite).handleParameters(value, parameters)
                     parameters = {}
             elif component not in composite.allComponents():
                 parent = ref.datasetType.parentStorageClass
                 if parent is not None:
                     composite, value = parent, parent.coerce_type(value)
-            value = composite.delegate().getComponent(value, component)
+            value = _delegate(composite).getComponent(value, component)
             if value is None:
                 return None
         if parameters:
             wanted.validateParameters(parameters)
             value = wanted.coerce_type(value)
-            value = wanted.delegate().handleParameters(value, parameters)
+            value = _delegate(wanted).handleParameters(value, parameters)
         return wanted.coerce_type(value)
+
+
+def _delegate(storage_class: StorageClass) -> StorageClassDelegate:
+    """Return what takes composites apart; attributes by name where the
+    storage class names no delegate.
+    """
+    if storage_class.delegateClass is None:
+        return StorageClassDelegate(storage_class)
+    return storage_class.delegate()
 
 
 def _is_immutable(value: Any) -> bool:

@@ -9,10 +9,8 @@ from __future__ import annotations
 __all__ = [
     "Answer",
     "Claim",
-    "ImageWatch",
     "Selector",
     "Slots",
-    "Subscription",
     "VisitAdmission",
     "VisitLedger",
     "VisitObserver",
@@ -32,16 +30,15 @@ from models.errors import (
     ProcessingError,
     PromptProcessingError,
     Rejected,
-    ServiceBusy,
     StaleVisit,
     UnusableVisit,
 )
 from models.events import OutboxMessage
 from models.outcomes import Result, VisitOutcome
 from models.pipelines import SelectedPipelines
-from models.raws import FoundImage
 from models.times import day_obs, output_date
 from models.visits import FannedOutVisit, VisitKey
+from services.images import ImageListener, ImageSubscription
 from services.slots.attendance import ImageFeed
 from services.slots.protocol import Finished, ProcessVisit
 
@@ -122,26 +119,6 @@ class Selector(Protocol):
         """
 
 
-class Subscription(Protocol):
-    """A callback's registration with an `ImageWatch`."""
-
-    def close(self) -> None:
-        """Call no more."""
-
-
-class ImageWatch(Protocol):
-    """Notices images as they arrive, and remembers those of the recent past."""
-
-    def subscribe(
-        self,
-        instrument: str,
-        detector: int,
-        detector_name: str | None,
-        callback: Callable[[FoundImage], None],
-    ) -> Subscription:
-        """Call back for images of a detector, at once for remembered ones."""
-
-
 class Slots(Protocol):
     """Processes visits; see `services.slots.pool.SlotPool`."""
 
@@ -178,6 +155,9 @@ class VisitObserver(Protocol):
 
     def refused(self, visit: FannedOutVisit, error: PromptProcessingError) -> None:
         """A visit was not accepted."""
+
+    def answered(self, visit: FannedOutVisit) -> None:
+        """A visit has its answer, whatever that is."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +206,7 @@ class VisitAdmission:
         detectors: Mapping[int, str] | None,
         selector: Selector,
         ledger: VisitLedger,
-        images: ImageWatch,
+        images: ImageListener,
         slots: Slots,
         observer: VisitObserver,
         message_expiration: float,
@@ -283,6 +263,8 @@ class VisitAdmission:
                 word = "Ignore" if isinstance(error, Rejected) else "Interrupted"
                 _log.info("%s after %.3f s: %s: %s", word, time.monotonic() - begin, visit, error)
                 raise
+            finally:
+                self._observer.answered(visit)
             outcome = answer.outcome
             word = "Ignore" if answer.repeated else _LOG_WORDS[outcome.result]
             _log.info(
@@ -369,7 +351,7 @@ class VisitAdmission:
             if subscription is not None:
                 subscription.close()
 
-    def _subscribe(self, visit: FannedOutVisit, feed: ImageFeed) -> Subscription | None:
+    def _subscribe(self, visit: FannedOutVisit, feed: ImageFeed) -> ImageSubscription | None:
         name = self._detectors.get(visit.detector) if self._detectors is not None else None
         try:
             return self._images.subscribe(visit.instrument, visit.detector, name, feed.deliver)
@@ -411,16 +393,13 @@ class VisitAdmission:
         return outcome.model_copy(
             update={
                 "result": Result.NOT_RETRIABLE,
-                "title": "result not recorded",
+                "title": "ResultNotRecorded",
                 "detail": f"the visit ended {outcome.result}, but that could not be recorded: {error}",
             }
         )
 
 
 def _outcome_of(error: ProcessingError) -> VisitOutcome:
-    titles: dict[type[ProcessingError], str] = {ServiceBusy: "no slot free", NotRetriable: "slot died"}
     return VisitOutcome(
-        result=Result.from_disposition(error.disposition),
-        title=titles.get(type(error), "interrupted"),
-        detail=str(error),
+        result=Result.from_disposition(error.disposition), title=type(error).__name__, detail=str(error)
     )

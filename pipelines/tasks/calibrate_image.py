@@ -15,14 +15,15 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
+from scipy.ndimage import binary_dilation
 from scipy.spatial import KDTree
 
-from models.images import HeaderValue, MaskPlane, PromptImage
+from models.images import HeaderValue, MaskPlane, PromptImage, wcs_cards
 from pipelines.algorithms.astrometry import AstrometricFit, fit_astrometry
 from pipelines.algorithms.background import subtract_background
 from pipelines.algorithms.cosmic_rays import find_cosmic_rays, repair
 from pipelines.algorithms.detection import Detections, detect
-from pipelines.algorithms.photometry import fit_zero_point, psf_photometry
+from pipelines.algorithms.photometry import PsfPhotometry, fit_zero_point, psf_photometry
 from pipelines.algorithms.psf import PsfFit, fit_psf
 from pipelines.errors import CalibrationFailed
 from pipelines.refcat import ReferenceCatalog, load_reference_catalog
@@ -161,7 +162,7 @@ class CalibrateImageTask(pipeBase.PipelineTask):
         }
         calibrated = PromptImage(sky_free * scale, image.variance * scale**2, image.mask, header, psf.model)
         self._record(fit, psf, zero_point.scatter, zero_point.stars, len(found))
-        table = _source_table(found, photometry.flux * zero_point.scale, photometry.error * zero_point.scale, header)
+        table = _source_table(found, photometry, zero_point.scale, header)
         table["refId"] = np.where(matched >= 0, reference.id[matched], 0)
         table["isStar"] = False
         table["isStar"][stars] = True
@@ -233,8 +234,6 @@ class CalibrateImageTask(pipeBase.PipelineTask):
 
 
 def _dilated(flag: npt.NDArray[np.bool_], reach: int = 3) -> npt.NDArray[np.bool_]:
-    from scipy.ndimage import binary_dilation
-
     return binary_dilation(flag, iterations=reach) if flag.any() else flag
 
 
@@ -250,12 +249,9 @@ def _isolated(found: Detections, candidates: npt.NDArray[np.int64]) -> npt.NDArr
 
 
 def _source_table(
-    found: Detections,
-    flux: npt.NDArray[np.float64],
-    error: npt.NDArray[np.float64],
-    header: dict[str, HeaderValue],
+    found: Detections, photometry: PsfPhotometry, scale: float, header: dict[str, HeaderValue]
 ) -> Table:
-    wcs = WCS(fits.Header(header), fix=False)
+    wcs = WCS(fits.Header(wcs_cards(header)), fix=False)
     ra, dec = wcs.all_pix2world(found.x, found.y, 0) if len(found) else (found.x, found.y)
     return Table(
         {
@@ -263,8 +259,9 @@ def _source_table(
             "y": found.y,
             "ra": np.asarray(ra),
             "dec": np.asarray(dec),
-            "psfFlux": flux,
-            "psfFluxErr": error,
+            "psfFlux": photometry.flux * scale,
+            "psfFluxErr": photometry.error * scale,
+            "isoFlux": found.flux * scale,
             "size": found.size,
             "elongation": found.elongation,
             "flags": found.flags.astype(np.int32),

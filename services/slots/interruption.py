@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from models.errors import Interrupted
+from models.errors import InterruptSignal
 
 
 class SlotDismissed(BaseException):
@@ -19,7 +19,7 @@ class SlotDismissed(BaseException):
 class Interruption:
     """Turns SIGTERM and SIGHUP into exceptions of the main thread.
 
-    During a visit, `models.errors.Interrupted` is raised wherever the main
+    During a visit, `models.errors.InterruptSignal` is raised wherever the main
     thread happens to be, unless it is shielded; while the slot waits for work,
     `SlotDismissed`; otherwise nothing is. After the first signal the slot is
     not used again, so later ones are ignored.
@@ -73,10 +73,10 @@ class Interruption:
 
         Raises
         ------
-        models.errors.Interrupted
+        models.errors.InterruptSignal
             Raised in the body when a signal comes.
         """
-        self._raises = Interrupted
+        self._raises = InterruptSignal
         try:
             yield
         finally:

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection
 from typing import Any
 
-from models.errors import Disposition, Interrupted, PromptProcessingError
+from models.errors import Disposition, Interrupted, InterruptSignal, PromptProcessingError
 from models.outcomes import Result, VisitOutcome
 from models.raws import FoundImage
 from services.slots.interruption import Interruption, SlotDismissed
@@ -186,14 +186,16 @@ def _process(
     try:
         with interruption.visit():
             return application.process(request, channel)
-    except Exception as error:
+    except (Exception, InterruptSignal) as error:
         # The application is expected to handle its failures; this is the
         # answer when one gets past it, on the safe side.
-        _log.exception("Processing of %s ended with an unexpected error.", request.visit)
+        _log.exception("Processing of %s ended unexpectedly.", request.visit)
         untouched = channel.stage.harmless or (
             channel.stage is Stage.EXECUTING
             and _contains(application, channel.exposures, request.visit.detector) is False
         )
+        if isinstance(error, InterruptSignal):
+            error = Interrupted(f"the visit was {error}")
         return Finished(outcome=_outcome_of(error, untouched=untouched))
 
 
@@ -202,5 +204,6 @@ def _outcome_of(error: Exception, *, untouched: bool) -> VisitOutcome:
     if not untouched or disposition is Disposition.NOT_OURS:
         disposition = Disposition.FAILED if untouched else Disposition.NOT_RETRIABLE
     detail = str(error) if isinstance(error, PromptProcessingError) else f"{type(error).__name__}: {error}"
-    title = "interrupted" if isinstance(error, Interrupted) else "unexpected error"
-    return VisitOutcome(result=Result.from_disposition(disposition), title=title, detail=detail)
+    return VisitOutcome(
+        result=Result.from_disposition(disposition), title=type(error).__name__, detail=detail
+    )

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from models.errors import Interrupted, NotInitialised
+from models.errors import InterruptSignal, NotInitialised
 from models.outcomes import Result, Timings, VisitOutcome
 from services.slots.protocol import Finished, ProcessVisit, SlotBlueprint, SlotChannel, Stage
 
@@ -48,17 +48,16 @@ class FakeApplication:
         self.visits += 1
         try:
             notes = [self._step(step, request, channel) for step in request.visit.survey.split()]
-        except Interrupted as error:
-            outcome = VisitOutcome(result=Result.INTERRUPTED, title="interrupted", detail=str(error))
+        except InterruptSignal as error:
+            outcome = VisitOutcome(result=Result.INTERRUPTED, title="Interrupted", detail=str(error))
         except NotInitialised as error:
-            outcome = VisitOutcome(result=Result.INTERRUPTED, title="not initialised", detail=str(error))
+            outcome = VisitOutcome(result=Result.INTERRUPTED, title="NotInitialised", detail=str(error))
         except (MemoryError, ValueError) as error:
-            outcome = VisitOutcome(result=Result.FAILED, title="a task failed", detail=repr(error), outputs=1)
+            outcome = VisitOutcome(result=Result.FAILED, title="TaskFailed", detail=repr(error), outputs=1)
         else:
             outcome = VisitOutcome(
                 result=Result.PROCESSED,
-                title="processed",
-                detail=" ".join([str(os.getpid()), *(n for n in notes if n)]),
+                                detail=" ".join([str(os.getpid()), *(n for n in notes if n)]),
                 pipeline="Fake",
                 exposures=(1,),
                 outputs=3,
@@ -87,7 +86,7 @@ class FakeApplication:
             case "swallow":
                 try:
                     time.sleep(float(argument))
-                except Exception:
+                except InterruptSignal:
                     return f"swallowed interrupted={channel.interrupted}"
             case "abort":
                 os.abort()

@@ -1,0 +1,24 @@
+# The service, and every other command of prompt-processing.
+FROM python:3.12-slim-bookworm AS build
+WORKDIR /opt/prompt-processing
+COPY requirements.lock tools/uv-version /tmp/
+RUN python -m pip install --no-cache-dir "uv==$(cat /tmp/uv-version)" \
+    && uv venv /opt/venv \
+    && uv pip install --no-cache --python /opt/venv/bin/python --require-hashes -r /tmp/requirements.lock
+COPY . .
+RUN uv pip install --no-cache --python /opt/venv/bin/python --no-deps --config-setting editable_mode=compat -e .
+
+FROM python:3.12-slim-bookworm
+RUN useradd --create-home --uid 1000 prompt && mkdir /state && chown prompt /state
+COPY --from=build /opt /opt
+ENV PATH=/opt/venv/bin:$PATH \
+    PP_STATE_DIR=/state \
+    OMP_NUM_THREADS=1 \
+    NUMBA_CACHE_DIR=/tmp/numba
+WORKDIR /opt/prompt-processing
+USER 1000
+EXPOSE 8080 8000
+HEALTHCHECK --interval=30s --timeout=3s --start-period=60s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/health', timeout=2)"]
+ENTRYPOINT ["prompt-processing"]
+CMD ["serve"]

@@ -1,0 +1,52 @@
+# Everything a person needs; each target sets up what it uses.
+
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.complete
+# Slots use one core each; BLAS threads on top of them only get in the way.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+
+.PHONY: help setup demo test lint bench bars lock clean
+
+help:
+	@echo "make demo   watch a small observatory observe (sets everything up first)"
+	@echo "make test   run the tests"
+	@echo "make setup  make .venv with the locked dependencies"
+	@echo "make lint   ruff, mypy, hadolint and friends"
+	@echo "make bench  run the benchmarks"
+	@echo "make bars   print every figure that is promised, one JSON line each"
+	@echo "make lock   resolve the dependencies anew into requirements.lock"
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock setup.cfg pyproject.toml
+	@bash tools/setup.sh "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+demo: setup
+	$(BIN)/prompt-processing demo $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/hadolint --config .hadolint.yaml Dockerfile
+
+bench: setup
+	$(BIN)/python -m benchmarks.visit_overhead $(ARGS)
+
+bars: setup
+	$(BIN)/python -m benchmarks.bars $(ARGS)
+
+lock:
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --generate-hashes --no-header \
+		setup.cfg -o requirements.lock
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-out

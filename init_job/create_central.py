@@ -1,0 +1,279 @@
+"""Make a central repo for a camera from a directory of calibrations,
+reference catalogue and templates.
+
+The directory's layout is described in ``docs/adding-a-camera.md``.
+"""
+
+from __future__ import annotations
+
+__all__ = ["create_apdb", "create_central"]
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+from lsst.daf.butler import Butler, CollectionType, DatasetType, Timespan
+from lsst.dax.apdb.sql import ApdbSql
+from lsst.sphgeom import ConvexPolygon, HtmPixelization, LonLat, UnitVector3d
+
+from config.instruments import InstrumentConfig, load_instrument
+from models.errors import InvalidConfiguration, UnreadableImage
+from models.images import PromptImage
+from models.sky_map import SkyMap
+from repos.collections import (
+    REFCATS,
+    SKYMAPS,
+    calib_collection,
+    defaults_collection,
+    raw_run,
+    templates_collection,
+)
+from repos.fits_files import prompt_image_from_fits
+from repos.formatters import repository_config
+from repos.instrument import register_instrument
+
+_log = logging.getLogger(__name__)
+
+_BY_DETECTOR = ("instrument", "detector")
+#: Input dataset types of a repo made here: dimensions, storage class, whether
+#: it is a calibration.
+INPUT_TYPES: dict[str, tuple[tuple[str, ...], str, bool]] = {
+    "raw": (("instrument", "exposure", "detector"), "RawImage", False),
+    "camera": (("instrument",), "InstrumentConfig", True),
+    "bias": (_BY_DETECTOR, "PromptImage", True),
+    "dark": (_BY_DETECTOR, "PromptImage", True),
+    "flat": (("instrument", "detector", "physical_filter"), "PromptImage", True),
+    "defects": (_BY_DETECTOR, "ArrowAstropy", True),
+    "refcat": (("htm7",), "ArrowAstropy", False),
+    "skyMap": (("skymap",), "PromptSkyMap", False),
+    "template_coadd": (("skymap", "tract", "patch", "band"), "PromptImage", False),
+}
+
+Progress = Callable[[str, int, int], None]
+
+
+def create_apdb(url: str, config_file: Path, *, namespace: str | None = None) -> None:
+    """Make an APDB and write its configuration.
+
+    Parameters
+    ----------
+    url : `str`
+        SQLAlchemy URL of the database, such as ``sqlite:////data/apdb.db``.
+    config_file : `pathlib.Path`
+        Written; its path is the value for ``CONFIG_APDB``.
+    namespace : `str`, optional
+        Database schema.
+    """
+    config = ApdbSql.init_database(db_url=url, namespace=namespace, connection_timeout=120)
+    config.save(str(config_file))
+
+
+def create_central(
+    root: str,
+    source: Path,
+    *,
+    registry: dict[str, str] | None = None,
+    progress: Progress | None = None,
+) -> InstrumentConfig:
+    """Make a central repo and fill it.
+
+    Parameters
+    ----------
+    root : `str`
+        Where the repo is made.
+    source : `pathlib.Path`
+        Directory with ``instrument.yaml`` and what else there is.
+    registry : `dict` [`str`, `str`], optional
+        ``db`` and ``namespace`` of the registry; SQLite in `root` by default.
+    progress : callable, optional
+        Called with what is being done, how much of it is and how much there
+        is.
+
+    Returns
+    -------
+    camera : `config.instruments.InstrumentConfig`
+
+    Raises
+    ------
+    models.errors.InvalidConfiguration
+        Raised if something in the directory cannot be used; the text names
+        the file.
+    """
+    camera = load_instrument(source / "instrument.yaml")
+    config = repository_config()
+    for key, value in (registry or {}).items():
+        config["registry", key] = value
+    try:
+        Butler.makeRepo(root, config=config)
+    except FileExistsError as error:
+        raise InvalidConfiguration(f"there is a repository at {root} already") from error
+    with Butler.from_config(root, writeable=True) as butler:
+        _Filler(butler, camera, source, progress or (lambda *_: None)).fill()
+    return camera
+
+
+class _Filler:
+    def __init__(self, butler: Butler, camera: InstrumentConfig, source: Path, progress: Progress) -> None:
+        self._butler = butler
+        self._camera = camera
+        self._source = source
+        self._progress = progress
+
+    def fill(self) -> None:
+        register_instrument(self._butler.registry, self._camera)
+        for name, (dimensions, storage_class, is_calibration) in INPUT_TYPES.items():
+            self._butler.registry.registerDatasetType(
+                DatasetType(
+                    name,
+                    dimensions,
+                    storage_class,
+                    universe=self._butler.dimensions,
+                    isCalibration=is_calibration,
+                )
+            )
+        self._calibrations()
+        self._reference_catalogue()
+        self._templates()
+        collections = self._butler.collections
+        collections.register(raw_run(self._camera.name))
+        self._chain(
+            defaults_collection(self._camera.name),
+            [
+                calib_collection(self._camera.name),
+                templates_collection(self._camera.name),
+                REFCATS,
+                SKYMAPS,
+                raw_run(self._camera.name),
+            ],
+        )
+
+    def _calibrations(self) -> None:
+        name = self._camera.name
+        run, certified = f"{calib_collection(name)}/run", f"{calib_collection(name)}/certified"
+        self._butler.collections.register(run)
+        self._butler.collections.register(certified, CollectionType.CALIBRATION)
+        self._chain(calib_collection(name), [certified])
+        found = list(self._calibration_files())
+        refs = [self._butler.put(self._camera, "camera", instrument=name, run=run)]
+        for i, (dataset_type, data_id, path) in enumerate(found):
+            value: Any = Table.read(path) if path.suffix == ".ecsv" else _image(path)
+            refs.append(self._butler.put(value, dataset_type, data_id, run=run))
+            self._progress("calibrations", i + 1, len(found))
+        # One range without bounds; add others with the Butler's own tools.
+        self._butler.registry.certify(certified, refs, Timespan(None, None))
+
+    def _calibration_files(self) -> Iterator[tuple[str, dict[str, Any], Path]]:
+        root = self._source / "calibrations"
+        for detector in self._camera.detectors:
+            data_id = {"instrument": self._camera.name, "detector": detector.id}
+            for dataset_type, suffix in (("bias", "fits"), ("dark", "fits"), ("defects", "ecsv")):
+                path = root / dataset_type / f"{detector.id}.{suffix}"
+                if path.exists():
+                    yield dataset_type, data_id, path
+            for filter_ in self._camera.filters:
+                path = root / "flat" / f"{detector.id}_{filter_.name}.fits"
+                if path.exists():
+                    yield "flat", {**data_id, "physical_filter": filter_.name}, path
+
+    def _reference_catalogue(self) -> None:
+        paths = [p for p in (self._source / "refcat.parquet", self._source / "refcat.ecsv") if p.exists()]
+        self._butler.collections.register(f"{REFCATS}/reference")
+        self._chain(REFCATS, [f"{REFCATS}/reference"])
+        if not paths:
+            _log.warning("There is no refcat.parquet or refcat.ecsv in %s.", self._source)
+            return
+        table = Table.read(paths[0])
+        pixelization = HtmPixelization(7)
+        shards = np.array(
+            [
+                pixelization.index(UnitVector3d(LonLat.fromDegrees(float(ra), float(dec))))
+                for ra, dec in zip(table["ra"], table["dec"], strict=True)
+            ]
+        )
+        chosen = np.unique(shards)
+        for i, shard in enumerate(chosen):
+            self._butler.put(
+                table[shards == shard], "refcat", htm7=int(shard), run=f"{REFCATS}/reference"
+            )
+            self._progress("reference catalogue", i + 1, len(chosen))
+
+    def _templates(self) -> None:
+        run = f"{templates_collection(self._camera.name)}/run"
+        self._butler.collections.register(run)
+        self._butler.collections.register(SKYMAPS)
+        self._chain(templates_collection(self._camera.name), [run])
+        path = self._source / "skymap.json"
+        if not path.exists():
+            _log.warning("There is no %s, so there are no templates.", path)
+            return
+        sky_map = SkyMap.model_validate_json(path.read_bytes())
+        _register_sky_map(self._butler, sky_map)
+        self._butler.put(sky_map, "skyMap", skymap=sky_map.name, run=SKYMAPS)
+        files = sorted((self._source / "templates").glob("*/*_*.fits"))
+        for i, file in enumerate(files):
+            tract, patch = file.stem.split("_")
+            self._butler.put(
+                _image(file),
+                "template_coadd",
+                skymap=sky_map.name,
+                tract=int(tract),
+                patch=int(patch),
+                band=file.parent.name,
+                run=run,
+            )
+            self._progress("templates", i + 1, len(files))
+
+    def _chain(self, name: str, children: Iterable[str]) -> None:
+        self._butler.collections.register(name, CollectionType.CHAINED)
+        self._butler.collections.redefine_chain(name, list(children))
+
+
+def _image(path: Path) -> PromptImage:
+    try:
+        return prompt_image_from_fits(path)
+    except (OSError, ValueError, UnreadableImage) as error:
+        raise InvalidConfiguration(f"{path} cannot be read as an image: {error}") from error
+
+
+def _register_sky_map(butler: Butler, sky_map: SkyMap) -> None:
+    registry = butler.registry
+    with registry.transaction():
+        registry.syncDimensionData(
+            "skymap",
+            {
+                "name": sky_map.name,
+                "hash": hashlib.sha1(sky_map.model_dump_json().encode(), usedforsecurity=False).digest(),
+                "tract_max": max(t.id for t in sky_map.tracts) + 1,
+                "patch_nx_max": max(t.nx for t in sky_map.tracts),
+                "patch_ny_max": max(t.ny for t in sky_map.tracts),
+            },
+        )
+        for tract in sky_map.tracts:
+            registry.insertDimensionData(
+                "tract",
+                {"skymap": sky_map.name, "id": tract.id, "region": _polygon(tract.tract_corners())},
+                skip_existing=True,
+            )
+            registry.insertDimensionData(
+                "patch",
+                *(
+                    {
+                        "skymap": sky_map.name,
+                        "tract": tract.id,
+                        "id": patch,
+                        "cell_x": tract.patch_index(patch)[0],
+                        "cell_y": tract.patch_index(patch)[1],
+                        "region": _polygon(tract.patch_corners(patch)),
+                    }
+                    for patch in tract.patches
+                ),
+                skip_existing=True,
+            )
+
+
+def _polygon(corners: Iterable[tuple[float, float]]) -> ConvexPolygon:
+    return ConvexPolygon.convexHull([UnitVector3d(LonLat.fromDegrees(ra, dec)) for ra, dec in corners])

@@ -1,0 +1,62 @@
+"""Alerts as Avro object container files in a directory."""
+
+from __future__ import annotations
+
+__all__ = ["AlertFileSink"]
+
+import os
+from pathlib import Path
+
+from models.alerts import AlertPackets
+from models.events import OutboxMessage
+from models.visits import FannedOutVisit
+from repos.formatters import alert_file_bytes
+
+
+class AlertFileSink:
+    """Writes one file for each visit and detector, durably.
+
+    Files are named ``<instrument>-<exposure>-<detector>.avro``; a second
+    run of a visit replaces its file.
+
+    Parameters
+    ----------
+    directory : `pathlib.Path`
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def send(
+        self, packets: AlertPackets, visit: FannedOutVisit, exposure: int
+    ) -> tuple[str, tuple[OutboxMessage, ...]]:
+        """Write the alerts of an exposure; they are on disk when this
+        returns.
+
+        Returns
+        -------
+        place : `str`
+            The file.
+        messages : `tuple`
+            Empty: nothing remains to be sent.
+        """
+        name = f"{visit.instrument}-{exposure}-{visit.detector:03d}.avro"
+        path = self._directory / name
+        self._directory.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{name}.{os.getpid()}.tmp")
+        with open(aside, "wb") as file:
+            file.write(alert_file_bytes(packets))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+        _sync_directory(self._directory)
+        return str(path), ()
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make a rename in a directory survive a loss of power."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,24 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+#: Data that accompanies the project without being part of it.
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run fast tests first."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(scope="session")
+def decam_frames() -> Path:
+    """Directory of the real DECam stamps."""
+    path = SHARED / "data" / "decam_two_epochs"
+    if not path.is_dir():
+        pytest.skip("the DECam stamps of decam_two_epochs are not here")
+    return path
