@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["CameraGeometry", "FootprintGeometry"]
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
@@ -78,7 +78,7 @@ class CameraGeometry:
 
     def _corners(
         self, detector: int, ra: float, dec: float, angle: float, padding: float
-    ) -> Iterable[UnitVector3d]:
+    ) -> list[UnitVector3d]:
         if detector not in self._instrument.by_id:
             raise UnusableVisit(f"instrument {self._instrument.name} has no detector {detector}")
         corners = detector_corners(

@@ -31,7 +31,7 @@ class DirectoryImageStore:
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        self._root = Path(os.path.abspath(root))
+        self._root = Path(root).resolve()
 
     def find_existing(self, instrument: str, detector: int, group: str, snap: int) -> list[FoundImage]:
         """List the images of one snap that lie under its prefix.

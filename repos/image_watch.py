@@ -12,20 +12,20 @@ reported, and again a few times soon after.
 
 from __future__ import annotations
 
-__all__ = ["DirectoryWatch", "Subscription", "is_temporary"]
+__all__ = ["DirectoryWatch", "is_temporary"]
 
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from watchfiles import Change, watch
 
 from models.errors import InvalidConfiguration, InvalidMessage
-from models.raws import FoundImage, RawKey, parse_raw_key
+from models.raws import FoundImage, parse_raw_key
+from repos.image_memory import ImageMemory, Subscription
 
 _log = logging.getLogger(__name__)
 
@@ -42,55 +42,6 @@ _POLL_DELAY = 200
 _RESCANS = (0.1, 0.5, 2.0)
 #: Seconds that the start may take, on slow file systems.
 _START_LIMIT = 60.0
-
-
-@dataclass(frozen=True)
-class _Arrival:
-    """An image that was delivered."""
-
-    found: FoundImage
-    time: float
-    signature: tuple[int, int, int]
-    """Inode, size and modification time: they change with every rewrite."""
-
-
-class Subscription:
-    """A wish to hear of the images of one detector. `close` ends it."""
-
-    def __init__(
-        self,
-        instrument: str,
-        detector: int,
-        detector_name: str | None,
-        callback: Callable[[FoundImage], None],
-        on_close: Callable[[Subscription], None],
-    ) -> None:
-        self._instrument = instrument
-        self._detector = detector
-        self._detector_name = detector_name
-        self._callback = callback
-        self._on_close = on_close
-
-    def wants(self, raw: RawKey) -> bool:
-        """Say whether an image may be of this detector."""
-        if raw.instrument != self._instrument:
-            return False
-        if raw.detector is not None:
-            return raw.detector == self._detector
-        # Without the detector's name nothing can be excluded here; whoever
-        # asked can tell.
-        return self._detector_name is None or raw.detector_name == self._detector_name
-
-    def deliver(self, found: FoundImage) -> None:
-        """Hand over an image; a callback that fails disturbs nobody else."""
-        try:
-            self._callback(found)
-        except Exception:
-            _log.exception("An image could not be handed over: %s", found.location)
-
-    def close(self) -> None:
-        """End the subscription. A delivery may still be under way."""
-        self._on_close(self)
 
 
 class DirectoryWatch:
@@ -122,21 +73,21 @@ class DirectoryWatch:
         polling: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._root = Path(os.path.abspath(root))
-        self._memory = memory
+        self._root = Path(root).resolve()
+        self._memory_time = memory
+        self._memory = ImageMemory(memory, clock)
         self._polling = polling
         self._clock = clock
-        self._lock = threading.Lock()
-        self._arrivals: dict[str, _Arrival] = {}
-        self._subscriptions: list[Subscription] = []
-        self._rescans: dict[str, list[float]] = {}
+        self._rescans: dict[Path, list[float]] = {}
         self._ready = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to watch. Whatever arrives from now on, or arrived within the
-        time of memory, is noticed.
+        """Begin to watch.
+
+        Whatever arrives from now on, or arrived within the time of memory, is
+        noticed.
 
         Raises
         ------
@@ -145,17 +96,19 @@ class DirectoryWatch:
         """
         try:
             self._root.mkdir(parents=True, exist_ok=True)
-            os.listdir(self._root)
+            next(self._root.iterdir(), None)
         except OSError as error:
             raise InvalidConfiguration(
-                f"image directory {self._root} cannot be used: {error.strerror}; name a directory that can be read"
+                f"image directory {self._root} cannot be used: {error.strerror}; "
+                "name a directory that can be read"
             ) from error
         self._thread = threading.Thread(target=self._run, name="image-watch", daemon=True)
         self._thread.start()
         if not self._ready.wait(_START_LIMIT):
             self.stop()
             raise InvalidConfiguration(
-                f"image directory {self._root} could not be watched within {_START_LIMIT:g} s; is it reachable?"
+                f"image directory {self._root} could not be watched within {_START_LIMIT:g} s; "
+                "is its file system reachable?"
             )
 
     def stop(self) -> None:
@@ -178,36 +131,9 @@ class DirectoryWatch:
     ) -> Subscription:
         """Deliver the images of a detector, those of the recent past first.
 
-        Parameters
-        ----------
-        instrument : `str`
-        detector : `int`
-        detector_name : `str` or `None`
-            Full name, for keys that hold no number.
-        callback : callable
-            Called with each `models.raws.FoundImage`, from any thread; should
-            not block. The same image may come more than once.
-
-        Returns
-        -------
-        subscription : `Subscription`
-            To be closed.
+        See `repos.image_memory.ImageMemory.subscribe`.
         """
-        subscription = Subscription(instrument, detector, detector_name, callback, self._forget_subscription)
-        with self._lock:
-            self._prune()
-            # Registered in the same breath as the past is read: what arrives
-            # meanwhile may come twice, but nothing falls in between.
-            self._subscriptions.append(subscription)
-            past = [a.found for a in self._arrivals.values() if subscription.wants(a.found.raw)]
-        for found in past:
-            subscription.deliver(found)
-        return subscription
-
-    def _forget_subscription(self, subscription: Subscription) -> None:
-        with self._lock:
-            if subscription in self._subscriptions:
-                self._subscriptions.remove(subscription)
+        return self._memory.subscribe(instrument, detector, detector_name, callback)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -242,26 +168,26 @@ class DirectoryWatch:
                 self._offer_recent()
                 self._ready.set()
                 started = True
-            for change, path in changes:
-                self._handle(change, path)
+            for change, name in changes:
+                self._handle(change, Path(name))
             self._rescan()
 
     def _offer_recent(self) -> None:
-        oldest = time.time() - self._memory
-        for path in _files_below(str(self._root)):
+        oldest = time.time() - self._memory_time
+        for path in _files_below(self._root):
             try:
                 # Renaming to the final name changes this time, unlike that of
                 # the last modification.
-                if os.stat(path).st_ctime >= oldest:
-                    self._offer(path)
+                is_recent = path.stat().st_ctime >= oldest
             except OSError:
                 continue
+            if is_recent:
+                self._offer(path)
 
-    def _handle(self, change: Change, path: str) -> None:
+    def _handle(self, change: Change, path: Path) -> None:
         if change is Change.deleted:
-            with self._lock:
-                self._arrivals.pop(path, None)
-        elif os.path.isdir(path):
+            self._memory.remove(str(path))
+        elif path.is_dir():
             now = self._clock()
             self._rescans[path] = [now + delay for delay in _RESCANS]
             self._offer_all(path)
@@ -280,51 +206,27 @@ class DirectoryWatch:
             else:
                 del self._rescans[path]
 
-    def _offer_all(self, directory: str) -> None:
+    def _offer_all(self, directory: Path) -> None:
         for path in _files_below(directory):
             self._offer(path)
 
-    def _offer(self, path: str) -> None:
+    def _offer(self, path: Path) -> None:
         """Deliver the file if it is an image, and new or changed."""
-        if is_temporary(os.path.basename(path)):
+        if is_temporary(path.name):
             return
         try:
-            raw = parse_raw_key(Path(path).relative_to(self._root).as_posix())
+            raw = parse_raw_key(path.relative_to(self._root).as_posix())
         except (InvalidMessage, ValueError) as error:
             _log.debug("Not a raw image: %s", error)
             return
         try:
-            status = os.stat(path)
+            status = path.stat()
         except OSError:
             return
-        if status.st_size == 0:
-            return
-        arrival = _Arrival(
-            found=FoundImage(raw=raw, location=path),
-            time=self._clock(),
-            signature=(status.st_ino, status.st_size, status.st_mtime_ns),
-        )
-        with self._lock:
-            known = self._arrivals.get(path)
-            if known is not None and known.signature == arrival.signature:
-                return
-            # Taken out first, so that the order stays that of arrival.
-            self._arrivals.pop(path, None)
-            self._arrivals[path] = arrival
-            self._prune()
-            interested = [s for s in self._subscriptions if s.wants(raw)]
-        for subscription in interested:
-            subscription.deliver(arrival.found)
-
-    def _prune(self) -> None:
-        oldest = self._clock() - self._memory
-        expired: list[str] = []
-        for path, arrival in self._arrivals.items():
-            if arrival.time >= oldest:
-                break
-            expired.append(path)
-        for path in expired:
-            del self._arrivals[path]
+        if status.st_size > 0:
+            # These change with every rewrite.
+            version = (status.st_ino, status.st_size, status.st_mtime_ns)
+            self._memory.add(FoundImage(raw=raw, location=str(path)), version)
 
 
 def is_temporary(name: str) -> bool:
@@ -332,8 +234,8 @@ def is_temporary(name: str) -> bool:
     return name.startswith(".") or name.endswith((".tmp", ".part"))
 
 
-def _files_below(directory: str) -> Iterator[str]:
+def _files_below(directory: Path) -> Iterator[Path]:
     # os.walk leaves out directories that vanish or may not be read.
     for folder, _, names in os.walk(directory):
         for name in names:
-            yield os.path.join(folder, name)
+            yield Path(folder, name)

@@ -165,5 +165,6 @@ def _filter_record(path: Path, info: ObservationInfo, known: Sequence[DimensionR
             return record
     names = ", ".join(sorted(record.name for record in known)) or "none"
     raise UnreadableImage(
-        f"{path} was taken through filter {info.physical_filter!r}, which the repo does not know; it knows {names}"
+        f"{path} was taken through filter {info.physical_filter!r}, which the repo does not know; "
+        f"it knows {names}"
     )

@@ -9,44 +9,24 @@ from __future__ import annotations
 
 __all__ = ["Header", "ObservationReader", "sky_angle"]
 
-import datetime as dt
 import math
-from collections.abc import Callable
-from functools import partial
 from os import PathLike
-from typing import Any, TypeAlias
+from typing import Any
 
 import astropy.units as u
 from astro_metadata_translator import ObservationInfo, makeObservationInfo
-from astro_metadata_translator.properties import PROPERTIES
-from astropy.coordinates import Angle, SkyCoord
+from astropy.coordinates import SkyCoord
 from astropy.io.fits.card import Undefined
-from astropy.time import Time, TimeDelta
+from astropy.time import TimeDelta
 
 from config.instruments import HeaderField, InstrumentConfig
 from models.errors import InvalidConfiguration, UnreadableImage
 from models.raws import RawKey
 from repos.fits_header import Header, read_fits_header
-
-_Convert: TypeAlias = Callable[[Any], Any]
+from repos.header_values import POINTING, Convert, value_converter
 
 #: Half a day: the day of observation ends at noon, by TAI.
 _HALF_DAY = TimeDelta(0.5, format="jd")
-#: Units of numbers for which a camera file gives none.
-_DEFAULT_UNITS = {
-    "exposure_time": "s",
-    "exposure_time_requested": "s",
-    "dark_time": "s",
-    "boresight_rotation_angle": "deg",
-    "tracking_ra": "deg",
-    "tracking_dec": "deg",
-    "temperature": "deg_C",
-    "pressure": "hPa",
-    "focus_z": "m",
-    "observing_day_offset": "s",
-}
-#: Names of a camera file that are not properties of their own.
-_POINTING = ("tracking_ra", "tracking_dec")
 
 
 class ObservationReader:
@@ -65,13 +45,13 @@ class ObservationReader:
 
     def __init__(self, instrument: InstrumentConfig) -> None:
         self._instrument = instrument
-        self._converters: dict[str, _Convert] = {}
+        self._converters: dict[str, Convert] = {}
         faults = []
         names = {*instrument.metadata, *(name for values in instrument.files.values() for name in values)}
         for name in sorted(names):
             field = instrument.metadata.get(name) or HeaderField(value="")
             try:
-                self._converters[name] = _converter(name, field)
+                self._converters[name] = value_converter(name, field)
             except ValueError as error:
                 faults.append(f"{name}: {error}")
         if faults:
@@ -195,7 +175,7 @@ class ObservationReader:
                 faults.append(f"{where} ({name}) is {value!r}: {error}")
         if faults:
             raise UnreadableImage(f"{file_name} has unusable header values: {'; '.join(faults)}")
-        ra, dec = (values.pop(name, None) for name in _POINTING)
+        ra, dec = (values.pop(name, None) for name in POINTING)
         if ra is not None and dec is not None and math.isfinite(ra.deg) and math.isfinite(dec.deg):
             try:
                 values["tracking_radec"] = SkyCoord(ra, dec, frame="icrs")
@@ -245,80 +225,3 @@ def _complete_times(values: dict[str, Any]) -> None:
         values["datetime_end"] = begin.tai + length
     elif begin is not None and end is not None and length is None:
         values["exposure_time"] = (end.tai - begin.tai).to(u.s)
-
-
-def _converter(name: str, field: HeaderField) -> _Convert:
-    """Return what turns a header's value into a property's.
-
-    Raises
-    ------
-    ValueError
-        Raised if there is no such property, or none that can be read.
-    """
-    unit = u.Unit(field.unit or _DEFAULT_UNITS.get(name) or "")
-    if name in _POINTING:
-        return partial(_to_angle, unit=unit)
-    if name not in PROPERTIES:
-        raise ValueError(
-            "there is no such property; see astro_metadata_translator, or tracking_ra, tracking_dec"
-        )
-    python_type = PROPERTIES[name].py_type
-    if python_type is Time:
-        return partial(_to_time, scale=field.scale, format=field.format)
-    if python_type is u.Quantity:
-        return partial(_to_quantity, unit=unit)
-    if python_type is Angle:
-        return partial(_to_angle, unit=unit)
-    if python_type is TimeDelta:
-        return lambda value: TimeDelta(_to_float(value) * unit)
-    simple: dict[type, _Convert] = {int: _to_int, float: _to_float, str: _to_text, bool: _to_bool}
-    if python_type not in simple:
-        raise ValueError("a property of this kind cannot be given; leave it out")
-    return simple[python_type]
-
-
-def _to_time(value: Any, *, scale: str, format: str) -> Time:
-    if isinstance(value, dt.datetime):
-        value = value.isoformat()
-    if format in ("isot", "iso", "fits"):
-        # A blank between date and time is as good as a T.
-        return Time(str(value).strip().replace(" ", "T"), scale=scale, format="isot")
-    return Time(float(value), scale=scale, format=format)
-
-
-def _to_quantity(value: Any, *, unit: u.UnitBase) -> u.Quantity:
-    number = _to_float(value)
-    if not math.isfinite(number):
-        raise ValueError("not a finite number")
-    return number * unit
-
-
-def _to_angle(value: Any, *, unit: u.UnitBase) -> Angle:
-    try:
-        return Angle(_to_float(value), unit)
-    except ValueError:
-        if not isinstance(value, str):
-            raise
-        return Angle(value, unit)  # sexagesimal
-
-
-def _to_float(value: Any) -> float:
-    if isinstance(value, bool):
-        raise ValueError("not a number")
-    return float(value)
-
-
-def _to_int(value: Any) -> int:
-    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
-        raise ValueError("not a whole number")
-    return int(value)
-
-
-def _to_text(value: Any) -> str:
-    return str(value).strip()
-
-
-def _to_bool(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("neither true nor false")
-    return value

@@ -154,8 +154,9 @@ def _zenith_angle(info: ObservationInfo) -> float | None:
 
 
 def _day_timespan(info: ObservationInfo) -> Timespan | None:
-    """Return when the day of observation begins and ends, if the camera file
-    tells its offset from the calendar's day.
+    """Return when the day of observation begins and ends.
+
+    None if the camera file does not tell its offset from the calendar's day.
     """
     if info.observing_day_offset is None:
         return None

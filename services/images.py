@@ -14,22 +14,18 @@ __all__ = [
     "ImageListener",
     "ImageStore",
     "ImageSubscription",
-    "OrientedImage",
-    "drop_misaligned",
-    "sky_angle_agrees",
 ]
 
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from models.errors import ImagesUnusable, NoImageArrived
 from models.raws import FoundImage, RawKey
-from models.visits import FannedOutVisit, RotationSystem
+from models.visits import FannedOutVisit
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +40,6 @@ _USUAL_SNAPS = 2
 _MOST_SNAPS = 100
 #: What stands for the end of the wait; its steps themselves yield nothing.
 _OVER = "over"
-#: Degrees by which an image's sky angle may differ from the announced one.
-_SKY_ANGLE_TOLERANCE = 1.0
 
 
 class ImageStore(Protocol):
@@ -55,8 +49,9 @@ class ImageStore(Protocol):
         """Return the images of one snap that exist and can be looked up."""
 
     def read_sidecar_group(self, raw: RawKey) -> str | None:
-        """Return the group that an image's sidecar tells, without waiting;
-        None if the sidecar is not there yet.
+        """Return the group that an image's sidecar tells.
+
+        Does not wait: None if the sidecar is not there yet.
         """
 
     def local_path(self, found: FoundImage) -> Path:
@@ -301,82 +296,3 @@ class AwaitedImages:
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
         _log.warning("%s: %s", self._visit, text)
-
-
-class OrientedImage(Protocol):
-    """An image whose orientation on the sky is known, or not."""
-
-    @property
-    def exposure(self) -> int:
-        """Exposure id."""
-
-    @property
-    def sky_angle(self) -> float | None:
-        """Focal +Y east of north, degrees."""
-
-
-OrientedT = TypeVar("OrientedT", bound=OrientedImage)
-
-
-def sky_angle_agrees(
-    angle: float | None, camera_angle: float, tolerance: float = _SKY_ANGLE_TOLERANCE
-) -> bool:
-    """Say whether an image's orientation is the announced one.
-
-    Parameters
-    ----------
-    angle : `float` or `None`
-        Of the image, focal +Y east of north, degrees.
-    camera_angle : `float`
-        As announced, likewise.
-    tolerance : `float`, optional
-        Degrees, inclusive.
-
-    Returns
-    -------
-    agrees : `bool`
-        False if the angle is missing or not a number.
-    """
-    if angle is None or not math.isfinite(angle):
-        return False
-    difference = math.remainder(angle - camera_angle, 360.0)
-    return abs(difference) <= tolerance
-
-
-def drop_misaligned(visit: FannedOutVisit, images: Sequence[OrientedT]) -> tuple[list[OrientedT], list[str]]:
-    """Drop images that were taken at another orientation than announced.
-
-    What was preloaded for the announced footprint would not fit them.
-
-    Parameters
-    ----------
-    visit : `models.visits.FannedOutVisit`
-    images : sequence of `OrientedImage`
-
-    Returns
-    -------
-    kept : `list` [`OrientedImage`]
-    warnings : `list` [`str`]
-        One for each that was dropped.
-
-    Raises
-    ------
-    models.errors.ImagesUnusable
-        Raised if there were images and all are dropped.
-    """
-    if visit.rotationSystem is RotationSystem.NONE:
-        return list(images), []
-    kept, warnings = [], []
-    for image in images:
-        if sky_angle_agrees(image.sky_angle, visit.cameraAngle):
-            kept.append(image)
-        else:
-            angle = "no sky angle" if image.sky_angle is None else f"sky angle {image.sky_angle:g}"
-            warnings.append(
-                f"exposure {image.exposure} has {angle}, announced was {visit.cameraAngle:g} degrees; left out"
-            )
-    for warning in warnings:
-        _log.warning("%s: %s", visit, warning)
-    if warnings and not kept:
-        raise ImagesUnusable(f"every image of {visit} was rejected: {'; '.join(warnings)}")
-    return kept, warnings
