@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, SecretStr, TypeAdapter, ValidationError
 
 from config.loading import Settings, setting
-from config.values import OptionalText, Text
+from config.values import OptionalText, Text, lower_case
 
 SecurityProtocol = Annotated[
     Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] | None, BeforeValidator(lower_case)

@@ -83,8 +83,7 @@ OTHER_VARIABLES = LIBRARY_VARIABLES | _STREAM_WORKER | _FAN_OUT | _WRITER
 def library_variables(
     component: str, *, env: Mapping[str, str] | None = None, file: str | Path | None = None
 ) -> dict[str, str]:
-    """Return what the environment lacks of the settings file's variables that
-    libraries read themselves.
+    """Return the libraries' variables that only the settings file holds.
 
     Raises
     ------

@@ -188,10 +188,8 @@ def load_settings(
     except ValidationError as error:
         found += _describe(cls, error)
     if settings is None or found:
-        unique = dict.fromkeys(found)
-        raise InvalidConfiguration(
-            "\n".join(["settings that are missing or wrong:", *(f"  {f}" for f in unique)])
-        )
+        lines = "".join(f"\n  {fault}" for fault in dict.fromkeys(found))
+        raise InvalidConfiguration(f"settings that are missing or wrong:{lines}")
     return settings
 
 
@@ -223,7 +221,7 @@ def _unknown(given: Iterable[str], known: set[str]) -> list[str]:
 
 
 def _describe(cls: type[Settings], error: ValidationError) -> list[str]:
-    fields = {**{v: n for v, n in cls.variables().items()}, **{n: n for n in cls.model_fields}}
+    fields = cls.variables() | {name: name for name in cls.model_fields}
     faults = []
     for item in error.errors(include_url=False, include_context=False):
         if item["type"] == "default_factory_not_called":

@@ -72,7 +72,7 @@ def _pipelines(value: Any) -> Any:
         return ()
     if isinstance(value, str):
         # pydantic collects ValueError, not TypeError.
-        raise ValueError(f"give a list of paths, such as [{value}], not one string")  # noqa: TRY004
+        raise ValueError(f"give a list of paths, such as [{value}], not one string")
     return value
 
 
@@ -239,7 +239,7 @@ def _load(text: str, env: Mapping[str, str], name: str) -> Any:
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidConfiguration(f"{name}: is not YAML: {error}") from error
+        raise InvalidConfiguration(f"{name}: is not YAML: {' '.join(str(error).split())}") from error
 
 
 def _is_path(text: str) -> bool:

@@ -122,7 +122,10 @@ class ServiceSettings(BrokerSettings):
         repr=False,
     )
     local_repos: AbsolutePath = setting(
-        "LOCAL_REPOS", Path("/tmp"), purpose="directory for the slots' local repos", example="/scratch"
+        "LOCAL_REPOS",
+        Path("/tmp"),  # noqa: S108 (the field's default)
+        purpose="directory for the slots' local repos",
+        example="/scratch",
     )
     local_repo_config: OptionalText = setting(
         "LOCAL_REPO_CONFIG", None, purpose="Butler configuration of the local repos", example="butler.yaml"
@@ -165,7 +168,12 @@ class ServiceSettings(BrokerSettings):
         pattern="^[A-Za-z0-9_-]+$",
     )
 
-    host: Text = setting("PP_HOST", "0.0.0.0", purpose="address to listen on", example="127.0.0.1")
+    host: Text = setting(
+        "PP_HOST",
+        "0.0.0.0",  # noqa: S104 (it runs in a container)
+        purpose="address to listen on",
+        example="127.0.0.1",
+    )
     port: int = setting("PP_PORT", 8080, purpose="port of the service", example="8080", ge=0, le=65535)
     metrics_port: int = setting(
         "PP_METRICS_PORT", 8000, purpose="port of the metrics, 0 for none", example="8000", ge=0, le=65535
@@ -250,9 +258,7 @@ class ServiceSettings(BrokerSettings):
 
     @property
     def embedded(self) -> bool:
-        """Whether this is the form for one machine: images from a directory,
-        outputs registered directly.
-        """
+        """Whether images come from a directory and outputs are registered directly."""
         return self.image_bucket is None and not self.use_kafka_butler_writer
 
     @property
@@ -264,8 +270,9 @@ class ServiceSettings(BrokerSettings):
 
     @property
     def alert_files(self) -> Path | None:
-        """Directory for alerts in files; by default one in `state_dir` unless
-        alerts go to Kafka.
+        """Directory for alerts in files.
+
+        By default it is one in `state_dir`, unless alerts go to Kafka.
         """
         if self.alert_directory is None and self.ap_kafka_server is None:
             return self.state_dir / "alerts"
@@ -329,9 +336,11 @@ def load_service_settings(
             # The fault is known; what stands here is never seen.
             parsed[name] = PipelinesConfig.model_construct(entries=())
     configs = [parsed[name] for name in _PIPELINES if name in parsed]
-    for paths in pipelines_by_stem(configs).values():
-        if len(paths) > 1:
-            faults.append(f"{' and '.join(_PIPELINES)}: two pipelines have one name: {' and '.join(paths)}")
+    faults += [
+        f"{' and '.join(_PIPELINES)}: two pipelines have one name: {' and '.join(paths)}"
+        for paths in pipelines_by_stem(configs).values()
+        if len(paths) > 1
+    ]
     return load_settings(
         ServiceSettings,
         environment=parsed,

@@ -102,7 +102,7 @@ class CacheLimits(BaseModel):
 def _cache_limits(value: Any) -> Any:
     value = _yaml(value)
     if isinstance(value, bool) or not isinstance(value, int | dict | CacheLimits):
-        raise ValueError("give a number, or a mapping from dataset type to number")  # noqa: TRY004
+        raise ValueError("give a number, or a mapping from dataset type to number")
     if isinstance(value, int):
         return {"default": value}
     if isinstance(value, dict) and "types" not in value:
@@ -130,7 +130,7 @@ def parse_log_levels(value: Any) -> Any:
                 raise ValueError(f"{word!r} is not of the form logger=LEVEL")
             items.append((name, level))
     else:
-        raise ValueError("give logger=LEVEL, separated by spaces")  # noqa: TRY004
+        raise ValueError("give logger=LEVEL, separated by spaces")
     for name, level in items:
         if level.upper() not in LOG_LEVELS:
             raise ValueError(f"{name}={level}: the level must be one of {', '.join(LOG_LEVELS)}")
