@@ -14,9 +14,11 @@ __all__ = [
     "ImageListener",
     "ImageStore",
     "ImageSubscription",
+    "sky_angle_agrees",
 ]
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,6 +42,8 @@ _USUAL_SNAPS = 2
 _MOST_SNAPS = 100
 #: What stands for the end of the wait; its steps themselves yield nothing.
 _OVER = "over"
+#: Degrees by which an image's sky angle may differ from the announced one.
+_SKY_ANGLE_TOLERANCE = 1.0
 
 
 class ImageStore(Protocol):
@@ -296,3 +300,28 @@ class AwaitedImages:
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
         _log.warning("%s: %s", self._visit, text)
+
+
+def sky_angle_agrees(
+    angle: float | None, camera_angle: float, tolerance: float = _SKY_ANGLE_TOLERANCE
+) -> bool:
+    """Say whether an image's orientation is the announced one.
+
+    Parameters
+    ----------
+    angle : `float` or `None`
+        Of the image, focal +Y east of north, degrees.
+    camera_angle : `float`
+        As announced, likewise.
+    tolerance : `float`, optional
+        Degrees, inclusive.
+
+    Returns
+    -------
+    agrees : `bool`
+        False if the angle is missing or not a number.
+    """
+    if angle is None or not math.isfinite(angle):
+        return False
+    difference = math.remainder(angle - camera_angle, 360.0)
+    return abs(difference) <= tolerance
