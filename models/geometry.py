@@ -41,9 +41,7 @@ FloatOrArray: TypeAlias = NDArray[np.float64]
 _ARCSEC = 1.0 / 3600.0
 
 
-def plane_to_sky(
-    ra: float, dec: float, xi: ArrayLike, eta: ArrayLike
-) -> tuple[FloatOrArray, FloatOrArray]:
+def plane_to_sky(ra: float, dec: float, xi: ArrayLike, eta: ArrayLike) -> tuple[FloatOrArray, FloatOrArray]:
     """Project from the plane tangent at a point back to the sky.
 
     Parameters
@@ -108,7 +106,7 @@ def angular_separation(
     return np.degrees(2.0 * np.arcsin(np.sqrt(np.clip(half, 0.0, 1.0))))
 
 
-def _focal_to_plane_matrix(angle: float, flip_x: bool) -> NDArray[np.float64]:
+def _focal_to_plane_matrix(angle: float, *, flip_x: bool) -> NDArray[np.float64]:
     """Matrix from focal-plane (X, Y) to standard coordinates (xi, eta)."""
     cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     east_of_x = 1.0 if flip_x else -1.0
@@ -116,7 +114,7 @@ def _focal_to_plane_matrix(angle: float, flip_x: bool) -> NDArray[np.float64]:
 
 
 def focal_plane_to_sky(
-    ra: float, dec: float, angle: float, x: ArrayLike, y: ArrayLike, flip_x: bool = False
+    ra: float, dec: float, angle: float, x: ArrayLike, y: ArrayLike, *, flip_x: bool = False
 ) -> tuple[FloatOrArray, FloatOrArray]:
     """Convert focal-plane positions to the sky.
 
@@ -136,11 +134,9 @@ def focal_plane_to_sky(
     ra, dec : `numpy.ndarray`
         ICRS degrees, ra in [0, 360).
     """
-    matrix = _focal_to_plane_matrix(angle, flip_x)
+    matrix = _focal_to_plane_matrix(angle, flip_x=flip_x)
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    return plane_to_sky(
-        ra, dec, matrix[0, 0] * x + matrix[0, 1] * y, matrix[1, 0] * x + matrix[1, 1] * y
-    )
+    return plane_to_sky(ra, dec, matrix[0, 0] * x + matrix[0, 1] * y, matrix[1, 0] * x + matrix[1, 1] * y)
 
 
 def sky_to_focal_plane(
@@ -149,6 +145,7 @@ def sky_to_focal_plane(
     angle: float,
     target_ra: ArrayLike,
     target_dec: ArrayLike,
+    *,
     flip_x: bool = False,
 ) -> tuple[FloatOrArray, FloatOrArray]:
     """Convert sky positions to the focal plane; inverse of `focal_plane_to_sky`.
@@ -159,7 +156,7 @@ def sky_to_focal_plane(
         Focal-plane positions, degrees; NaN for 90 degrees or more away.
     """
     # The matrix is orthogonal, so its transpose is its inverse.
-    matrix = _focal_to_plane_matrix(angle, flip_x)
+    matrix = _focal_to_plane_matrix(angle, flip_x=flip_x)
     xi, eta = sky_to_plane(ra, dec, target_ra, target_dec)
     return matrix[0, 0] * xi + matrix[1, 0] * eta, matrix[0, 1] * xi + matrix[1, 1] * eta
 
@@ -211,7 +208,7 @@ def pixel_to_sky(
 ) -> tuple[FloatOrArray, FloatOrArray]:
     """Convert zero-based pixels to ICRS degrees for a boresight and camera angle."""
     focal_x, focal_y = pixel_to_focal_plane(instrument, detector, x, y)
-    return focal_plane_to_sky(ra, dec, angle, focal_x, focal_y, instrument.flip_x)
+    return focal_plane_to_sky(ra, dec, angle, focal_x, focal_y, flip_x=instrument.flip_x)
 
 
 def sky_to_pixel(
@@ -224,7 +221,7 @@ def sky_to_pixel(
     target_dec: ArrayLike,
 ) -> tuple[FloatOrArray, FloatOrArray]:
     """Convert ICRS degrees to zero-based pixels; NaN for 90 degrees or more away."""
-    focal_x, focal_y = sky_to_focal_plane(ra, dec, angle, target_ra, target_dec, instrument.flip_x)
+    focal_x, focal_y = sky_to_focal_plane(ra, dec, angle, target_ra, target_dec, flip_x=instrument.flip_x)
     return focal_plane_to_pixel(instrument, detector, focal_x, focal_y)
 
 
@@ -293,7 +290,7 @@ def wcs_header(
         in degrees per pixel; ``CRPIX`` counts from 1 as FITS does.
     """
     matrix, _, _ = _detector_transform(instrument, detector)
-    cd = _focal_to_plane_matrix(angle, instrument.flip_x) @ matrix
+    cd = _focal_to_plane_matrix(angle, flip_x=instrument.flip_x) @ matrix
     x, y = focal_plane_to_pixel(instrument, detector, 0.0, 0.0)
     return {
         "WCSAXES": 2,

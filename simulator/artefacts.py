@@ -41,7 +41,9 @@ def add_cosmic_rays(electrons: Float32Array, rng: np.random.Generator, exposure_
         steps = np.linspace(0.0, length, max(2, int(4 * length)))
         x = np.floor(rng.uniform(0, nx) + steps * np.cos(angle)).astype(int)
         y = np.floor(rng.uniform(0, ny) + steps * np.sin(angle)).astype(int)
-        charge = _TRACK_CHARGE * rng.lognormal(0.0, 0.8) * rng.gamma(4.0, 0.25, len(steps)) * length / len(steps)
+        charge = (
+            _TRACK_CHARGE * rng.lognormal(0.0, 0.8) * rng.gamma(4.0, 0.25, len(steps)) * length / len(steps)
+        )
         inside = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
         np.add.at(electrons, (y[inside], x[inside]), charge[inside].astype(np.float32))
     return number

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["EXPOSURE_TIME", "Conditions", "Injected", "Readout", "background_rate", "expose", "flux_error", "throughput"]
+__all__ = [
+    "EXPOSURE_TIME",
+    "Conditions",
+    "Injected",
+    "Readout",
+    "background_rate",
+    "expose",
+    "flux_error",
+    "throughput",
+]
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -184,7 +193,9 @@ def expose(
         floor=0.03 * np.sqrt(level),
     )
     x, y = grid.to_pixel(transients.ra, transients.dec)
-    here = np.flatnonzero((x > -0.5) & (x < detector.size[0] - 0.5) & (y > -0.5) & (y < detector.size[1] - 0.5))
+    here = np.flatnonzero(
+        (x > -0.5) & (x < detector.size[0] - 0.5) & (y > -0.5) & (y < detector.size[1] - 0.5)
+    )
     flux = transients.flux_in_visit(visit)
     x, y, signal = x[here], y[here], scale * flux[here]
     shapes = psf_shape(x, y)

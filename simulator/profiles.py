@@ -133,7 +133,9 @@ def draw_sources(
         disc = np.sqrt(np.linalg.eigvalsh(galaxy_shape)[:, 1])
         reach = np.maximum(np.minimum(reach, 4.0 * disc + 3.0 * width), 2.5 * disc + 2.0 * width)
     near = (x > -reach) & (x < nx + reach) & (y > -reach) & (y < ny + reach) & (flux != 0)
-    half_width = np.asarray(_HALF_WIDTHS)[np.clip(np.searchsorted(_HALF_WIDTHS, reach), 0, len(_HALF_WIDTHS) - 1)]
+    half_width = np.asarray(_HALF_WIDTHS)[
+        np.clip(np.searchsorted(_HALF_WIDTHS, reach), 0, len(_HALF_WIDTHS) - 1)
+    ]
     total = np.zeros(image.size + 1)
     for half in np.unique(half_width[near]):
         chosen = np.flatnonzero(near & (half_width == half))
@@ -176,7 +178,7 @@ def _components(
     psf_shape: FloatArray,
     galaxy_shape: FloatArray | None,
     bulge: FloatArray | None,
-) -> Iterator[tuple[npt.ArrayLike, FloatArray]]:
+) -> Iterator[tuple[float | FloatArray, FloatArray]]:
     """Yield (weight, covariance) of the Gaussians that make up the sources."""
     psf = psf_shape[part]
     if galaxy_shape is None:

@@ -51,7 +51,9 @@ def header_cards(instrument: InstrumentConfig, metadata: Mapping[str, Any]) -> d
         if source.key is None:
             continue
         if name not in metadata:
-            raise ValueError(f"{instrument.name}.yaml maps {name} to {source.key}, but nobody knows its value")
+            raise ValueError(
+                f"{instrument.name}.yaml maps {name} to {source.key}, but nobody knows its value"
+            )
         value = metadata[name]
         if isinstance(value, Time):
             value = getattr(getattr(value, source.scale), source.format)

@@ -79,7 +79,9 @@ def make_signature(
     for amplifier in detector.amplifiers:
         rows, columns = amplifier.data.slices
         # A ramp along the readout and a pattern of columns.
-        ramp = rng.uniform(-4, 4) * (y[rows, columns] / ny - 0.5) + rng.uniform(2, 6) * np.exp(-y[rows, columns] / 40)
+        ramp = rng.uniform(-4, 4) * (y[rows, columns] / ny - 0.5) + rng.uniform(2, 6) * np.exp(
+            -y[rows, columns] / 40
+        )
         pattern = rng.normal(0, 0.8, amplifier.data.shape[1])
         bias[rows, columns] = ramp + pattern
     dark = DARK_CURRENT * gaussian_filter(rng.gamma(4.0, 0.25, (ny, nx)), 1).astype(np.float32)

@@ -101,9 +101,7 @@ class Galaxies:
         major, minor = self.half_light**2, (self.half_light * self.axis_ratio) ** 2
         cross = (major - minor) * sin * cos
         return np.moveaxis(
-            np.array(
-                [[major * sin**2 + minor * cos**2, cross], [cross, major * cos**2 + minor * sin**2]]
-            ),
+            np.array([[major * sin**2 + minor * cos**2, cross], [cross, major * cos**2 + minor * sin**2]]),
             -1,
             0,
         )
@@ -228,7 +226,9 @@ def make_sky(seed: int, *, ra: float, dec: float, half_width: float, density: fl
         magnitude=magnitude,
         colour=rng.normal(0.6, 0.25, n_galaxy),
         # Sizes shrink towards faint magnitudes (Shen et al. 2003, roughly).
-        half_light=np.clip(10.0 ** (0.35 - 0.12 * (magnitude - 18.0) + rng.normal(0, 0.15, n_galaxy)), 0.15, 4.0),
+        half_light=np.clip(
+            10.0 ** (0.35 - 0.12 * (magnitude - 18.0) + rng.normal(0, 0.15, n_galaxy)), 0.15, 4.0
+        ),
         axis_ratio=rng.uniform(0.3, 1.0, n_galaxy),
         position_angle=rng.uniform(0, np.pi, n_galaxy),
         bulge=rng.beta(1.0, 4.0, n_galaxy),
@@ -281,9 +281,7 @@ def draw_sky(
         )
 
 
-def _draw_magnitudes(
-    rng: np.random.Generator, counts: tuple[float, float, float], number: int
-) -> FloatArray:
+def _draw_magnitudes(rng: np.random.Generator, counts: tuple[float, float, float], number: int) -> FloatArray:
     bright, faint, slope = counts
     low, high = 10.0 ** (slope * bright), 10.0 ** (slope * faint)
     return np.log10(rng.uniform(low, high, number)) / slope

@@ -102,7 +102,10 @@ def place_transients(
     galaxies, stars = sky.galaxies, sky.stars
     hosts = (galaxies.magnitude > _HOST_MAGNITUDES[0]) & (galaxies.magnitude < _HOST_MAGNITUDES[1])
     variable = stars.amplitude > 0
-    avoid_ra, avoid_dec = list(stars.ra[variable]) + list(others.ra), list(stars.dec[variable]) + list(others.dec)
+    avoid_ra, avoid_dec = (
+        list(stars.ra[variable]) + list(others.ra),
+        list(stars.dec[variable]) + list(others.dec),
+    )
     found: list[tuple[float, float, float, float, bool]] = []
     for _ in range(number):
         wants_host = rng.random() < _HOST_FRACTION
@@ -111,7 +114,8 @@ def place_transients(
             if wants_host:
                 ra, dec = _move_to_host(rng, sky, hosts, ra, dec)
             crowded = (
-                len(avoid_ra) > 0 and angular_separation(ra, dec, avoid_ra, avoid_dec).min() < _ISOLATION / 3600
+                len(avoid_ra) > 0
+                and angular_separation(ra, dec, avoid_ra, avoid_dec).min() < _ISOLATION / 3600
             )
             if not crowded and is_allowed(ra, dec):
                 snr = np.exp(rng.uniform(*np.log(_SNR_RANGE)))
