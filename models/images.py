@@ -56,7 +56,9 @@ def wcs_cards(header: Mapping[str, HeaderValue]) -> dict[str, HeaderValue]:
     return {k: v for k, v in header.items() if k in _WCS_KEYS or k.startswith(_WCS_PREFIXES)}
 
 
-def field_terms(x: npt.ArrayLike, y: npt.ArrayLike, size: float, degree: int) -> list[npt.NDArray[np.float64]]:
+def field_terms(
+    x: npt.ArrayLike, y: npt.ArrayLike, size: float, degree: int
+) -> list[npt.NDArray[np.float64]]:
     """Evaluate the monomials in which models vary over a detector.
 
     Parameters
@@ -170,6 +172,15 @@ class PromptImage:
     kernel: SpatialKernel | None = None
 
     def __post_init__(self) -> None:
+        # What is kept in memory equals what is written and read again, to the
+        # last bit: pixels have the types of the file, and numbers in the
+        # header no more digits than a FITS card takes.
+        self.image = np.asarray(self.image, dtype=np.float32)
+        if self.variance is not None:
+            self.variance = np.asarray(self.variance, dtype=np.float32)
+        if self.mask is not None:
+            self.mask = np.asarray(self.mask, dtype=np.int32)
+        self.header = {k: float(f"{v:.14g}") if isinstance(v, float) else v for k, v in self.header.items()}
         for name in ("variance", "mask"):
             plane = getattr(self, name)
             if plane is not None and plane.shape != self.image.shape:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from models.images import HeaderValue, PromptImage
+from pipelines.dia_tables import rows_of
 from repos.fits_files import image_hdu_bytes
 
 Float32Array = npt.NDArray[np.float32]
@@ -62,7 +63,7 @@ class AlertBuilder:
 
     def records(self, name: str, table: pd.DataFrame) -> list[dict[str, Any]]:
         """Return a record for each row of a table."""
-        return [self.record(name, row) for row in table.to_dict("records")]
+        return [self.record(name, row) for row in rows_of(table)]
 
     def alert(
         self,

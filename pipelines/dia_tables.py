@@ -7,6 +7,7 @@ __all__ = [
     "conform",
     "empty_table",
     "match_to_objects",
+    "rows_of",
     "summarise_objects",
     "table_shape",
 ]
@@ -76,7 +77,7 @@ def conform(table: pd.DataFrame, shape: TableShape) -> pd.DataFrame:
             column = table[name]
             integral = kind.startswith(("int", "bool"))
             nullable = integral and bool(column.isna().any())
-            columns[name] = column if nullable or kind == "object" else column.astype(kind)
+            columns[name] = column if nullable or kind == "object" else column.astype(np.dtype(kind))
         elif name in shape.required:
             columns[name] = np.zeros(len(table), kind)
     return pd.DataFrame(columns, index=table.index).reset_index(drop=True)
@@ -85,6 +86,11 @@ def conform(table: pd.DataFrame, shape: TableShape) -> pd.DataFrame:
 def empty_table(shape: TableShape) -> pd.DataFrame:
     """Return a table without rows."""
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in shape.types.items()})
+
+
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table, each with its values by column."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def _unit_vectors(ra: FloatArray, dec: FloatArray) -> FloatArray:
@@ -147,13 +153,16 @@ def summarise_objects(
     objects : `pandas.DataFrame`
         In the order of `sources`.
     """
-    known = {int(row["diaObjectId"]): row for row in previous.to_dict("records")}
+    known = {int(row["diaObjectId"]): row for row in rows_of(previous)}
     wanted = sources["diaObjectId"].unique()
     columns = ["diaObjectId", "ra", "dec", "band", "midpointMjdTai", "psfFlux", "psfFluxErr", "scienceFlux"]
     past = history[history["diaObjectId"].isin(wanted)].reindex(columns=columns)
-    everything = pd.concat([past, sources.reindex(columns=columns)]) if len(past) else sources.reindex(columns=columns)
+    everything = (
+        pd.concat([past, sources.reindex(columns=columns)]) if len(past) else sources.reindex(columns=columns)
+    )
     rows = []
-    for object_id, light_curve in everything.groupby("diaObjectId", sort=False):
+    for object_id in wanted.tolist():
+        light_curve = everything[everything["diaObjectId"] == object_id]
         row: dict[str, Any] = dict(known.get(int(object_id), {}))
         row["diaObjectId"] = int(object_id)
         row["validityStartMjdTai"] = mjd
@@ -164,8 +173,6 @@ def summarise_objects(
         for band, points in light_curve.groupby("band", sort=True):
             row |= _fluxes(str(band), points)
         rows.append(row)
-    order = {int(object_id): k for k, object_id in enumerate(wanted)}
-    rows.sort(key=lambda r: order[r["diaObjectId"]])
     result = pd.DataFrame(rows)
     counts = [c for c in result.columns if c.endswith("_psfFluxNdata")]
     return result.fillna(dict.fromkeys(counts, 0))

@@ -20,7 +20,7 @@ class ImageFailure(AlgorithmError):
         What was measured, for the task's metadata.
     """
 
-    def __init__(self, message: str, **numbers: float | int) -> None:
+    def __init__(self, message: str, **numbers: float) -> None:
         super().__init__(message)
         self._numbers = dict(numbers)
 

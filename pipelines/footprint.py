@@ -48,10 +48,13 @@ def footprint_of(region: Region, pixel_scale: float) -> Footprint:
     pixel_scale : `float`
         Arcseconds per pixel.
     """
-    centre = LonLat(UnitVector3d(region.getCentroid()))
+    polygon = region if isinstance(region, ConvexPolygon) else None
+    centre = LonLat(
+        UnitVector3d(polygon.getCentroid() if polygon else region.getBoundingCircle().getCenter())
+    )
     ra, dec = centre.getLon().asDegrees() % 360.0, centre.getLat().asDegrees()
-    if isinstance(region, ConvexPolygon):
-        vertices = [LonLat(UnitVector3d(v)) for v in region.getVertices()]
+    if polygon is not None:
+        vertices = [LonLat(UnitVector3d(v)) for v in polygon.getVertices()]
         xi, eta = sky_to_plane(
             ra, dec, [v.getLon().asDegrees() for v in vertices], [v.getLat().asDegrees() for v in vertices]
         )

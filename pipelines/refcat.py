@@ -58,7 +58,13 @@ def load_reference_catalog(shards: Iterable[Table], band: str) -> ReferenceCatal
         Raised if the catalogue has no fluxes in this band.
     """
     name = f"{band}_flux"
-    columns: dict[str, list[npt.NDArray[np.generic]]] = {"id": [], "ra": [], "dec": [], "flux": [], "star": []}
+    columns: dict[str, list[npt.NDArray[np.generic]]] = {
+        "id": [],
+        "ra": [],
+        "dec": [],
+        "flux": [],
+        "star": [],
+    }
     for shard in shards:
         if name not in shard.colnames:
             known = sorted(c.removesuffix("_flux") for c in shard.colnames if c.endswith("_flux"))

@@ -5,10 +5,17 @@ The bytes depend on nothing but the image: no date, no software version.
 
 from __future__ import annotations
 
-__all__ = ["PromptImageFile", "image_hdu_bytes", "prompt_image_from_fits", "prompt_image_to_fits", "raw_from_fits"]
+__all__ = [
+    "PromptImageFile",
+    "image_hdu_bytes",
+    "prompt_image_from_fits",
+    "prompt_image_to_fits",
+    "raw_from_fits",
+]
 
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +32,23 @@ PromptImageFile = str | PathLike[str]
 _BLOCK = 2880
 #: Cards that describe how an HDU is stored, not what it shows.
 _STRUCTURAL = frozenset(
-    "SIMPLE XTENSION BITPIX NAXIS NAXIS1 NAXIS2 NAXIS3 EXTEND PCOUNT GCOUNT GROUPS TFIELDS BSCALE BZERO BLANK "
-    "CHECKSUM DATASUM ZHECKSUM ZDATASUM EXTNAME EXTVER COMMENT HISTORY CONTINUE INHERIT END".split()
-) | {""}
+    [
+        *(
+            "SIMPLE",
+            "XTENSION",
+            "BITPIX",
+            "NAXIS",
+            "NAXIS1",
+            "NAXIS2",
+            "NAXIS3",
+            "EXTEND",
+            "PCOUNT",
+            "GCOUNT",
+        ),
+        *("GROUPS", "TFIELDS", "BSCALE", "BZERO", "BLANK", "CHECKSUM", "DATASUM", "ZHECKSUM", "ZDATASUM"),
+        *("EXTNAME", "EXTVER", "COMMENT", "HISTORY", "CONTINUE", "INHERIT", "END", ""),
+    ]
+)
 _BITPIX = {"f4": -32, "f8": -64, "i4": 32, "i2": 16, "u1": 8}
 
 
@@ -184,12 +205,14 @@ class _Opened:
             raise UnreadableImage(f"{self._path} cannot be read as a FITS image: {error}") from error
 
     def _check_length(self, size: int) -> None:
-        """astropy warns of a file that ends early and pads it with zeros."""
+        """Astropy warns of a file that ends early and pads it with zeros."""
         assert self._hdus is not None
         for number, hdu in enumerate(self._hdus):
             info = hdu.fileinfo()
             if info and info["datLoc"] + info["datSpan"] > -(-size // _BLOCK) * _BLOCK:
-                raise ValueError(f"HDU {number} needs {info['datLoc'] + info['datSpan']} bytes, the file has {size}")
+                raise ValueError(
+                    f"HDU {number} needs {info['datLoc'] + info['datSpan']} bytes, the file has {size}"
+                )
 
     def _close(self) -> None:
         if self._hdus is not None:
@@ -207,7 +230,7 @@ def _first_image(path: PromptImageFile, hdus: fits.HDUList) -> fits.ImageHDU:
     raise UnreadableImage(f"{path} holds no two-dimensional image")
 
 
-def _native(data: npt.NDArray[np.generic], dtype: type[np.generic]) -> npt.NDArray[np.generic]:
+def _native(data: npt.NDArray[np.generic], dtype: type[np.generic]) -> npt.NDArray[Any]:
     return np.ascontiguousarray(data, dtype=dtype)
 
 

@@ -69,6 +69,8 @@ def convolve_varying(image: Float32Array, kernel: SpatialKernel) -> Float32Array
     for term, coefficients in zip(
         field_terms(x, y, kernel.size, kernel.degree), kernel.coefficients, strict=True
     ):
-        part = fft.irfft2(transform * kernel_transform(coefficients, shape), shape, workers=1, overwrite_x=True)
+        part = fft.irfft2(
+            transform * kernel_transform(coefficients, shape), shape, workers=1, overwrite_x=True
+        )
         total += part[:ny, :nx] * np.asarray(term, dtype=np.float32)
     return total

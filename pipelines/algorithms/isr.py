@@ -6,6 +6,7 @@ __all__ = ["Assembled", "assemble", "mask_defects", "remove_signature"]
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +42,7 @@ class Assembled:
     saturated: npt.NDArray[np.bool_]
 
 
-def assemble(raw: npt.NDArray[np.generic], detector: Detector) -> Assembled:
+def assemble(raw: npt.NDArray[Any], detector: Detector) -> Assembled:
     """Subtract each amplifier's overscan and put them together.
 
     Parameters

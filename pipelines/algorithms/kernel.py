@@ -14,6 +14,7 @@ from __future__ import annotations
 __all__ = ["KernelFit", "fit_kernel"]
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -178,7 +179,9 @@ class _Basis:
                     self.along_x.append(powers[p])
                     self.along_y.append(powers[q])
         sums = np.array([a.sum() * b.sum() for a, b in zip(self.along_x, self.along_y, strict=True)])
-        norms = np.array([np.sqrt((a**2).sum() * (b**2).sum()) for a, b in zip(self.along_x, self.along_y, strict=True)])
+        norms = np.array(
+            [np.sqrt((a**2).sum() * (b**2).sum()) for a, b in zip(self.along_x, self.along_y, strict=True)]
+        )
         self.scale = 1.0 / norms
         self.scale[0] = 1.0 / sums[0]
         #: How much of the first function to take off each other one.
@@ -222,9 +225,12 @@ class _Stamps:
         side = 2 * _FIT + 1
         stars = len(ix)
 
-        def cut(image: npt.NDArray[np.generic], reach: int) -> npt.NDArray[np.generic]:
+        def cut(image: npt.NDArray[Any], reach: int) -> npt.NDArray[Any]:
             return np.stack(
-                [image[j - reach : j + reach + 1, i - reach : i + reach + 1] for i, j in zip(ix, iy, strict=True)]
+                [
+                    image[j - reach : j + reach + 1, i - reach : i + reach + 1]
+                    for i, j in zip(ix, iy, strict=True)
+                ]
             )
 
         target = cut(science, _FIT)

@@ -61,7 +61,9 @@ def shift_matrix(length: int, shift: npt.ArrayLike) -> FloatArray:
     matrices : `numpy.ndarray`, (n, length, length)
     """
     positions = np.arange(length)
-    distance = positions[None, :, None] + np.asarray(shift, float).reshape(-1, 1, 1) - positions[None, None, :]
+    distance = (
+        positions[None, :, None] + np.asarray(shift, float).reshape(-1, 1, 1) - positions[None, None, :]
+    )
     weights = np.sinc(distance) * np.sinc(distance / 4)
     weights[np.abs(distance) >= 4] = 0
     return weights / weights.sum(axis=2, keepdims=True)
@@ -164,9 +166,11 @@ def _stamps(image: npt.NDArray[np.float32], x: FloatArray, y: FloatArray) -> tup
     """Cut out stars, centre them, subtract the local sky, scale to flux 1."""
     reach = _HALF + _FRAME
     ix, iy = np.rint(x).astype(int), np.rint(y).astype(int)
-    cut = np.array([image[j - reach : j + reach + 1, i - reach : i + reach + 1] for i, j in zip(ix, iy, strict=True)])
+    cut: FloatArray = np.array(
+        [image[j - reach : j + reach + 1, i - reach : i + reach + 1] for i, j in zip(ix, iy, strict=True)]
+    )
     side = 2 * reach + 1
-    cut = shift_matrix(side, y - iy) @ cut.astype(float) @ shift_matrix(side, x - ix).transpose(0, 2, 1)
+    cut = shift_matrix(side, y - iy) @ cut @ shift_matrix(side, x - ix).transpose(0, 2, 1)
     radius = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1])
     ring = (radius > _HALF + 0.5) & (radius < _HALF + 3.5)
     cut -= np.median(cut[:, ring], axis=1)[:, None, None]

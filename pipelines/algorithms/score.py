@@ -90,7 +90,9 @@ def score_image(
             noise *= np.conj(kernel_transform(profile * profile, shape))
             if template_variance is not None and kernel is not None:
                 both = fft.irfft2(matched * kernel_transform(kernel.at(*middle), shape), shape, workers=1)
-                noise += fft.rfft2(template_variance[there], shape, workers=1) * fft.rfft2(both * both, workers=1)
+                noise += fft.rfft2(template_variance[there], shape, workers=1) * fft.rfft2(
+                    both * both, workers=1
+                )
             sigma = fft.irfft2(noise, shape, workers=1)
             inner = np.s_[y0 - ya : y1 - ya, x0 - xa : x1 - xa]
             floor = np.float32(1e-6 * max(float(np.median(sigma[inner])), 1e-30))

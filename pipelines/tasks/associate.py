@@ -1,5 +1,8 @@
 """DIA sources become part of DIA objects, and both part of the APDB."""
 
+# mypy: disable-error-code="call-arg"
+# (keywords of a class statement go to metaclasses that mypy does not see)
+
 from __future__ import annotations
 
 __all__ = ["AssociateConfig", "AssociateConnections", "AssociateTask"]
@@ -18,13 +21,11 @@ from lsst.dax.apdb import ApdbTables
 from models.ids import pack_source_id
 from models.images import PromptImage
 from pipelines.algorithms.photometry import psf_photometry
-from pipelines.dia_tables import conform, match_to_objects, summarise_objects, table_shape
 from pipelines.apdb_access import open_apdb, store_lock
+from pipelines.dia_tables import conform, match_to_objects, summarise_objects, table_shape
 
 
-class AssociateConnections(
-    pipeBase.PipelineTaskConnections, dimensions=("instrument", "visit", "detector")
-):
+class AssociateConnections(pipeBase.PipelineTaskConnections, dimensions=("instrument", "visit", "detector")):
     """Inputs and outputs of `AssociateTask`."""
 
     detected = cT.Input(
@@ -142,7 +143,9 @@ class AssociateTask(pipeBase.PipelineTask):
             [t.reindex(columns=["diaObjectId", "ra", "dec"]) for t in (dia_object, known_objects) if len(t)]
             or [dia_object.reindex(columns=["diaObjectId", "ra", "dec"])]
         ).drop_duplicates("diaObjectId")
-        forced = self._force(places if self.config.forced_photometry else places[:0], science, difference, common)
+        forced = self._force(
+            places if self.config.forced_photometry else places[:0], science, difference, common
+        )
         dia_forced_source = conform(forced, table_shape(apdb, ApdbTables.DiaForcedSource))
         with store_lock(apdb):
             apdb.store(

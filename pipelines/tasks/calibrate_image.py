@@ -1,5 +1,8 @@
 """Calibration of a single image: sky, stars, PSF, WCS, zero point."""
 
+# mypy: disable-error-code="call-arg"
+# (keywords of a class statement go to metaclasses that mypy does not see)
+
 from __future__ import annotations
 
 __all__ = ["CalibrateImageConfig", "CalibrateImageConnections", "CalibrateImageTask"]
@@ -63,9 +66,7 @@ class CalibrateImageConnections(
     )
 
 
-class CalibrateImageConfig(
-    pipeBase.PipelineTaskConfig, pipelineConnections=CalibrateImageConnections
-):
+class CalibrateImageConfig(pipeBase.PipelineTaskConfig, pipelineConnections=CalibrateImageConnections):
     """Configuration of `CalibrateImageTask`."""
 
     threshold = pexConfig.Field(dtype=float, default=6.0, doc="Detection threshold, sigma.")
@@ -94,7 +95,7 @@ class CalibrateImageTask(pipeBase.PipelineTask):
         images: Sequence[PromptImage] = inputs["post_isr_image"]
         if len(images) != 1:
             raise CalibrationFailed(
-                f"visit {butlerQC.quantum.dataId['visit']} has {len(images)} exposures; visits here have one each"
+                f"visit {butlerQC.quantum.dataId['visit']} has {len(images)} exposures instead of one"
             )
         shards = [handle.get() for handle in inputs["refcat"]]
         butlerQC.put(self.run(image=images[0], refcat=shards), outputRefs)

@@ -1,5 +1,8 @@
 """Sources in a difference image."""
 
+# mypy: disable-error-code="call-arg"
+# (keywords of a class statement go to metaclasses that mypy does not see)
+
 from __future__ import annotations
 
 __all__ = ["DetectDiaSourcesConfig", "DetectDiaSourcesConnections", "DetectDiaSourcesTask"]
@@ -66,9 +69,7 @@ class DetectDiaSourcesConnections(
     )
 
 
-class DetectDiaSourcesConfig(
-    pipeBase.PipelineTaskConfig, pipelineConnections=DetectDiaSourcesConnections
-):
+class DetectDiaSourcesConfig(pipeBase.PipelineTaskConfig, pipelineConnections=DetectDiaSourcesConnections):
     """Configuration of `DetectDiaSourcesTask`."""
 
     threshold = pexConfig.Field(dtype=float, default=5.5, doc="Least significance of a source.")

@@ -1,5 +1,8 @@
 """From a raw image to electrons."""
 
+# mypy: disable-error-code="call-arg"
+# (keywords of a class statement go to metaclasses that mypy does not see)
+
 from __future__ import annotations
 
 __all__ = ["IsrConfig", "IsrConnections", "IsrTask"]

@@ -1,5 +1,8 @@
 """What is known of variable sky where a detector is about to look."""
 
+# mypy: disable-error-code="call-arg"
+# (keywords of a class statement go to metaclasses that mypy does not see)
+
 from __future__ import annotations
 
 __all__ = ["LoadDiaCatalogsConfig", "LoadDiaCatalogsConnections", "LoadDiaCatalogsTask"]
@@ -14,8 +17,8 @@ from lsst.dax.apdb import Apdb, ApdbTables
 from lsst.pipe.base.utils import RegionTimeInfo
 from lsst.sphgeom import Region
 
-from pipelines.dia_tables import empty_table, table_shape
 from pipelines.apdb_access import open_apdb
+from pipelines.dia_tables import empty_table, table_shape
 
 
 class LoadDiaCatalogsConnections(
@@ -49,9 +52,7 @@ class LoadDiaCatalogsConnections(
     )
 
 
-class LoadDiaCatalogsConfig(
-    pipeBase.PipelineTaskConfig, pipelineConnections=LoadDiaCatalogsConnections
-):
+class LoadDiaCatalogsConfig(pipeBase.PipelineTaskConfig, pipelineConnections=LoadDiaCatalogsConnections):
     """Configuration of `LoadDiaCatalogsTask`."""
 
     apdb_config_url = pexConfig.Field(
@@ -111,7 +112,7 @@ def _inside(objects: pd.DataFrame, region: Region) -> pd.DataFrame:
     if objects.empty:
         return objects
     ra, dec = np.radians(objects["ra"].to_numpy(float)), np.radians(objects["dec"].to_numpy(float))
-    return objects[region.contains(ra, dec)]
+    return objects.loc[np.asarray(region.contains(ra, dec), bool)]
 
 
 def _sorted(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:

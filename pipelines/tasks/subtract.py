@@ -1,5 +1,8 @@
 """Difference between an image and the template."""
 
+# mypy: disable-error-code="call-arg"
+# (keywords of a class statement go to metaclasses that mypy does not see)
+
 from __future__ import annotations
 
 __all__ = ["SubtractConfig", "SubtractConnections", "SubtractTask"]
@@ -21,9 +24,7 @@ from pipelines.algorithms.warp import pixel_map, warp_into
 from pipelines.errors import SubtractionFailed
 
 
-class SubtractConnections(
-    pipeBase.PipelineTaskConnections, dimensions=("instrument", "visit", "detector")
-):
+class SubtractConnections(pipeBase.PipelineTaskConnections, dimensions=("instrument", "visit", "detector")):
     """Inputs and outputs of `SubtractTask`."""
 
     science = cT.Input(

@@ -1,5 +1,8 @@
 """Template for one detector, ready before the exposure is."""
 
+# mypy: disable-error-code="call-arg"
+# (keywords of a class statement go to metaclasses that mypy does not see)
+
 from __future__ import annotations
 
 __all__ = ["WarpTemplateConfig", "WarpTemplateConnections", "WarpTemplateTask"]
@@ -116,7 +119,8 @@ class WarpTemplateTask(pipeBase.PipelineTask):
         self.metadata["coverage"] = coverage
         if coverage < self.config.min_coverage:
             raise pipeBase.NoWorkFound(
-                f"the template covers {coverage:.1%} of the footprint, less than {self.config.min_coverage:.0%}"
+                f"the template covers {coverage:.1%} of the footprint, "
+                f"less than {self.config.min_coverage:.0%}"
             )
         header: dict[str, HeaderValue] = {**grid.header, "BUNIT": "nJy", "COVERAGE": coverage}
         if widths:

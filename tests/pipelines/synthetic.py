@@ -71,7 +71,9 @@ def camera(size: int = 512) -> InstrumentConfig:
     )
 
 
-def tan_header(size: int, *, angle: float = 0.0, shift: tuple[float, float] = (0.0, 0.0)) -> dict[str, object]:
+def tan_header(
+    size: int, *, angle: float = 0.0, shift: tuple[float, float] = (0.0, 0.0)
+) -> dict[str, object]:
     """Return a TAN WCS about (RA, DEC) in the middle, turned and shifted (px)."""
     cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     step = SCALE / 3600
@@ -263,13 +265,16 @@ def make(
     )
 
 
-def _add_cosmic_rays(
-    rng: np.random.Generator, electrons: FloatArray, count: int
-) -> npt.NDArray[np.bool_]:
+def _add_cosmic_rays(rng: np.random.Generator, electrons: FloatArray, count: int) -> npt.NDArray[np.bool_]:
     size = len(electrons)
     hits = np.zeros(electrons.shape, bool)
     for _ in range(count):
-        x, y, angle, length = rng.uniform(0, size), rng.uniform(0, size), rng.uniform(0, np.pi), rng.uniform(1, 12)
+        x, y, angle, length = (
+            rng.uniform(0, size),
+            rng.uniform(0, size),
+            rng.uniform(0, np.pi),
+            rng.uniform(1, 12),
+        )
         energy = 10 ** rng.uniform(2.4, 3.6)
         for step in np.arange(0, length, 0.5):
             i, j = int(x + step * np.cos(angle)), int(y + step * np.sin(angle))
@@ -300,9 +305,7 @@ def _read_out(
     return RawImage(pixels, {"EXPTIME": EXPTIME}), PromptImage(bias), PromptImage(dark)
 
 
-def _template(
-    rng: np.random.Generator, scene: Scene, size: int, fwhm: float, depth: float
-) -> PromptImage:
+def _template(rng: np.random.Generator, scene: Scene, size: int, fwhm: float, depth: float) -> PromptImage:
     border = 80
     side = size + 2 * border
     header = tan_header(side, angle=3.0)
@@ -315,7 +318,10 @@ def _template(
     mask = np.zeros(image.shape, np.int32)
     mask[300:304, 200:203] |= MaskPlane.BAD
     return PromptImage(
-        image.astype(np.float32), variance.astype(np.float32), mask, {**header, "BUNIT": "nJy", "PSFFWHM": fwhm}
+        image.astype(np.float32),
+        variance.astype(np.float32),
+        mask,
+        {**header, "BUNIT": "nJy", "PSFFWHM": fwhm},
     )
 
 
