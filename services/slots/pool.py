@@ -16,7 +16,7 @@ from models.errors import Interrupted, NotRetriable, ServiceBusy, TemporarilyUna
 from models.outcomes import Result
 from services.slots.attendance import Attendance, ImageFeed, SlotDied
 from services.slots.memory_limit import measure
-from services.slots.process import SlotProcess, SlotUnavailable, describe_exit
+from services.slots.process import SlotProcess, SlotUnavailable, TemplateProcess, describe_exit
 from services.slots.protocol import (
     ApdbAnswer,
     CheckApdb,
@@ -65,6 +65,12 @@ class SlotPool:
     def config(self) -> PoolConfig:
         """The limits."""
         return self._config
+
+    def adopt(self, template: TemplateProcess) -> None:
+        """Use a template process that runs already and belongs to somebody
+        else; to be called before `start`.
+        """
+        self._template.adopt(template)
 
     def start(self) -> None:
         """Begin to start the slots; return at once."""
@@ -146,6 +152,7 @@ class SlotPool:
             deaths=deaths,
             closing=self._closing.is_set(),
             deployment_id=deployment_id,
+            queue_length=self._config.queue_length,
             template=measure(template.pid) if with_memory and template is not None else None,
         )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 __all__ = ["PoolConfig", "PoolSnapshot", "Slot", "SlotState", "SlotView"]
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from services.slots.attendance import Attendance
@@ -95,8 +96,8 @@ class PoolSnapshot:
 
     Attributes
     ----------
-    waiting : `int`
-        Visits that wait for a slot.
+    waiting, queue_length : `int`
+        Visits that wait for a slot, and how many may.
     deaths : `int`
         Slots that ended in the middle of a visit, since the start.
     template : `MemoryUse` or `None`
@@ -108,7 +109,20 @@ class PoolSnapshot:
     deaths: int
     closing: bool
     deployment_id: str | None
+    queue_length: int = 0
     template: MemoryUse | None = None
+
+    def with_memory(
+        self, memory: Mapping[int | None, MemoryUse | None], template: MemoryUse | None
+    ) -> PoolSnapshot:
+        """Return a copy with memory that was measured before, by pid."""
+        slots = tuple(replace(s, memory=memory.get(s.pid)) for s in self.slots)
+        return replace(self, slots=slots, template=template)
+
+    @property
+    def full(self) -> bool:
+        """Whether no visit more may wait."""
+        return self.waiting >= self.queue_length + sum(s.state is SlotState.FREE for s in self.slots)
 
     @property
     def usable(self) -> int:

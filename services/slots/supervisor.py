@@ -33,8 +33,6 @@ class TemplateSupervisor:
     ----------
     launch : callable
         Starts a template process.
-    adopted : `services.slots.process.TemplateProcess`, optional
-        One that runs already and belongs to somebody else.
     patience : `float`
         Seconds that a template process may take to get ready.
     """
@@ -43,17 +41,22 @@ class TemplateSupervisor:
         self,
         *,
         launch: Callable[[], TemplateProcess],
-        adopted: TemplateProcess | None = None,
         patience: float = 120.0,
     ) -> None:
         self._launch = launch
-        self._template = adopted
-        self._adopted = adopted
+        self._template: TemplateProcess | None = None
+        self._adopted: TemplateProcess | None = None
         self._patience = patience
         self._lock = threading.Lock()
         self._control: Connection | None = None
         self._ready: TemplateReady | None = None
         self._closed = False
+
+    def adopt(self, template: TemplateProcess) -> None:
+        """Use a template process that runs already and belongs to somebody
+        else, as long as it lives.
+        """
+        self._template = self._adopted = template
 
     @property
     def ready(self) -> TemplateReady | None:

@@ -19,6 +19,7 @@ import importlib
 import logging
 import os
 import selectors
+import shutil
 import signal
 import socket
 import struct
@@ -298,7 +299,12 @@ def main(arguments: list[str] | None = None) -> int:
     gc.collect()
     gc.freeze()
     _log.info("Template process %d is ready, deployment id %s.", os.getpid(), blueprint.deployment_id)
-    Template(listener=listener, blueprint=blueprint, lifeline=sys.stdin.fileno()).serve()
+    directory = os.path.dirname(listener.getsockname())
+    try:
+        Template(listener=listener, blueprint=blueprint, lifeline=sys.stdin.fileno()).serve()
+    finally:
+        # Whoever made it may be gone.
+        shutil.rmtree(directory, ignore_errors=True)
     return 0
 
 

@@ -1,0 +1,113 @@
+"""What the status page says, worked out before any HTML."""
+
+from __future__ import annotations
+
+__all__ = ["StatusPage", "status_page"]
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from app.web.metrics import Trouble
+from app.web.schemas import VisitReport
+from app.web.service import PromptService
+from models.errors import PromptProcessingError
+from models.outcomes import Result
+from services.slots.state import PoolSnapshot
+
+#: How many visits and troubles the page lists.
+_VISITS = 100
+_TROUBLES = 12
+
+
+@dataclass(frozen=True)
+class StatusPage:
+    """Everything that the template shows.
+
+    Attributes
+    ----------
+    word : `str`
+        The state in one word, to be read from across the room.
+    mood : `str`
+        ``good``, ``warn`` or ``bad``; the colour.
+    """
+
+    word: str
+    mood: str
+    reason: str
+    instrument: str
+    day_obs: int
+    now: str
+    version: str
+    pool: PoolSnapshot
+    counts: dict[str, int]
+    alerts: int
+    outputs: int
+    visits: list[VisitReport]
+    troubles: list[Trouble]
+    degraded: list[str]
+
+    @staticmethod
+    def clock(unix: float | None) -> str:
+        """Return the UTC time of day."""
+        return "" if unix is None else f"{datetime.fromtimestamp(unix, UTC):%H:%M:%S}"
+
+    @staticmethod
+    def ago(unix: float | None) -> str:
+        """Return how long ago, in seconds or minutes."""
+        if unix is None:
+            return ""
+        seconds = max(0.0, time.time() - unix)
+        return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+    @staticmethod
+    def megabytes(size: int | None) -> str:
+        """Return a size in MB."""
+        return "" if size is None else f"{size / 1e6:.0f} MB"
+
+
+def status_page(service: PromptService) -> StatusPage:
+    """Look at the service and decide what its operator must know first."""
+    pool = service.measured_snapshot()
+    day = service.day_obs()
+    degraded = service.degraded()
+    visits: list[VisitReport] = []
+    try:
+        visits = list(service.history.visits(day, 10 * _VISITS))
+    except PromptProcessingError as error:
+        degraded.append(f"ledger: {error}")
+    counts = Counter(v.state for v in visits)
+    word, mood, reason = _state(pool, counts, degraded)
+    return StatusPage(
+        word=word,
+        mood=mood,
+        reason=reason,
+        instrument=service.instrument,
+        day_obs=day,
+        now=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        version=service.version,
+        pool=pool,
+        counts={state: counts.get(state, 0) for state in ("running", *(r.value for r in Result))},
+        alerts=sum(v.alerts for v in visits),
+        outputs=sum(v.outputs for v in visits),
+        visits=visits[:_VISITS],
+        troubles=list(service.metrics.troubles)[:_TROUBLES],
+        degraded=degraded,
+    )
+
+
+def _state(pool: PoolSnapshot, counts: Counter[str], degraded: list[str]) -> tuple[str, str, str]:
+    if pool.closing:
+        return "STOPPING", "warn", "the service is shutting down"
+    if not pool.usable:
+        return "NOT READY", "bad", "; ".join(degraded) or "slots are starting"
+    if pool.full:
+        return "FULL", "bad", f"{pool.waiting} visits wait for a slot"
+    if degraded:
+        return "DEGRADED", "warn", "; ".join(degraded)
+    if counts[Result.NOT_RETRIABLE.value]:
+        return "ATTENTION", "warn", f"{counts[Result.NOT_RETRIABLE.value]} visits cannot be retried"
+    if pool.busy:
+        return "OBSERVING", "good", f"{pool.busy} of {len(pool.slots)} slots busy"
+    return "READY", "good", f"{pool.usable} of {len(pool.slots)} slots free"
