@@ -221,7 +221,9 @@ def _sky_shape(
 
 def _shot_noise(rng: np.random.Generator, expected: Float32Array) -> Float32Array:
     """Draw electrons; Gaussian above 1000, where the difference is no matter."""
-    electrons = expected + np.sqrt(expected) * rng.standard_normal(expected.shape, dtype=np.float32)
+    electrons: Float32Array = rng.standard_normal(expected.shape, dtype=np.float32)
+    electrons *= np.sqrt(expected)
+    electrons += expected
     faint = expected < 1000
     electrons[faint] = rng.poisson(expected[faint])
     return electrons

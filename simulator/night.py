@@ -161,6 +161,7 @@ class SimulatedFrame:
             Time(t, format="unix_tai", scale="tai") for t in (self._begin, self._begin + EXPOSURE_TIME)
         )
         return {
+            "instrument": visit.instrument,
             "exposure_id": self.exposure_id,
             "visit_id": self.exposure_id,
             "exposure_group": visit.groupId,

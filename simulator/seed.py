@@ -102,9 +102,9 @@ class SimulatedSeed:
             detector_corners(
                 night.instrument,
                 night.instrument.by_id[detector],
-                night.field.ra,
-                night.field.dec,
-                night.field.angle + turn,
+                night.target.ra,
+                night.target.dec,
+                night.target.angle + turn,
                 padding=DITHER + _MARGIN,
             )
             for detector in self.detectors
@@ -116,13 +116,13 @@ class SimulatedSeed:
         night = self.night
         whole = SimulatedSeed(night, tuple(d.id for d in night.instrument.detectors))
         corners = np.array([c for footprint in whole._footprints() for c in footprint])
-        plane = np.abs(sky_to_plane(night.field.ra, night.field.dec, corners[:, 0], corners[:, 1]))
+        plane = np.abs(sky_to_plane(night.target.ra, night.target.dec, corners[:, 0], corners[:, 1]))
         scale = night.instrument.pixel_scale
         nx, ny = (int(np.ceil(2 * reach * 3600 / scale / _PATCH_SIZE)) for reach in plane.max(axis=1))
         tract = Tract(
             id=0,
-            ra=night.field.ra,
-            dec=night.field.dec,
+            ra=night.target.ra,
+            dec=night.target.dec,
             nx=nx,
             ny=ny,
             patch_size=_PATCH_SIZE,
@@ -201,7 +201,7 @@ class SimulatedSeed:
             ix, iy = tract.patch_index(patch)
             rows = slice(iy * tract.patch_size, (iy + 1) * tract.patch_size + border)
             columns = slice(ix * tract.patch_size, (ix + 1) * tract.patch_size + border)
-            planes = {
+            planes: dict[str, np.ndarray] = {
                 "IMAGE": image[rows, columns],
                 "VARIANCE": variance[rows, columns],
                 "MASK": mask[rows, columns],

@@ -164,12 +164,12 @@ class Grid:
     @property
     def pixels_per_arcsec(self) -> FloatArray:
         """Matrix from (east, north) arcseconds to (x, y) pixels."""
-        return np.linalg.inv(self.cd * 3600.0)
+        return np.asarray(np.linalg.inv(self.cd * 3600.0), dtype=float)
 
 
 def ab_to_njy(magnitude: npt.ArrayLike) -> FloatArray:
     """Convert AB magnitudes to nJy (AB zero point 31.4; Oke & Gunn 1983)."""
-    return 10.0 ** (-0.4 * (np.asarray(magnitude, dtype=float) - 31.4))
+    return np.asarray(10.0 ** (-0.4 * (np.asarray(magnitude, dtype=float) - 31.4)), dtype=float)
 
 
 def scatter(
@@ -183,7 +183,8 @@ def scatter(
         Degrees.
     """
     xi, eta = rng.uniform(-half_width, half_width, (2, number))
-    return plane_to_sky(ra, dec, xi, eta)
+    found_ra, found_dec = plane_to_sky(ra, dec, xi, eta)
+    return found_ra, found_dec
 
 
 def make_sky(seed: int, *, ra: float, dec: float, half_width: float, density: float = 1.0) -> Sky:

@@ -59,10 +59,18 @@ class Transients:
 
 def merge_transients(parts: Sequence[Transients]) -> Transients:
     """Put several sets into one."""
-    fields = ("ra", "dec", "flux", "slope", "hosted")
-    if not parts:
-        return Transients(*(np.zeros(0) for _ in fields[:-1]), hosted=np.zeros(0, bool))
-    return Transients(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in fields})
+    return Transients(
+        *(
+            np.concatenate([np.zeros(0, kind), *(getattr(part, name) for part in parts)])
+            for name, kind in (
+                ("ra", float),
+                ("dec", float),
+                ("flux", float),
+                ("slope", float),
+                ("hosted", bool),
+            )
+        )
+    )
 
 
 def place_transients(
