@@ -1,0 +1,268 @@
+"""The visit ledger: who processes which visit, and what became of it."""
+
+from __future__ import annotations
+
+__all__ = ["Ledger"]
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from models.events import OutboxMessage
+from models.ledger import RUNNING, Claim, VisitRecord
+from models.outcomes import Result, VisitOutcome
+from models.visits import FannedOutVisit, VisitKey
+from repos.ledger_database import ledger_errors, reading
+from repos.ledger_tables import VISITS
+from repos.outbox import Outbox
+
+_log = logging.getLogger(__name__)
+
+#: Results that stand: the visit is answered so again without another run.
+_FINAL = (Result.PROCESSED, Result.NOT_RETRIABLE)
+
+
+class Ledger:
+    """Remembers what became of each visit of a deployment.
+
+    Safe to use from many threads and, with a database on a server, from many
+    processes.
+
+    Parameters
+    ----------
+    engine : `sqlalchemy.Engine`
+        See `repos.ledger_database`.
+    owner : `str`, optional
+        Names this process in the rows that it claims.
+    now : callable, optional
+        Returns the present time, aware.
+    """
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        *,
+        owner: str = "",
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._engine = engine
+        self._owner = owner
+        self._now = now
+
+    def claim(self, visit: FannedOutVisit, deployment_id: str, day_obs: int) -> Claim:
+        """Ask to process a visit.
+
+        Of any number that ask at once, one is granted the claim; it stands
+        until `finish`. Failed and interrupted visits may be claimed again.
+
+        Parameters
+        ----------
+        visit : `models.visits.FannedOutVisit`
+        deployment_id : `str`
+        day_obs : `int`
+            Day on which processing begins, YYYYMMDD.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the database cannot be reached.
+        """
+        with ledger_errors(), self._engine.begin() as connection:
+            row = connection.execute(_row(visit.key, deployment_id)).mappings().one_or_none()
+            if row is None:
+                return self._first_claim(connection, visit, deployment_id, day_obs)
+            attempt = row["attempts"]
+            if row["state"] == RUNNING:
+                return Claim(granted=False, attempt=attempt)
+            if row["state"] in _FINAL:
+                return Claim(granted=False, attempt=attempt, outcome=_outcome(row))
+            # Elsewhere than in SQLite another may have claimed it since.
+            unchanged = VISITS.c.attempts == attempt, VISITS.c.state == row["state"]
+            values = self._begun(visit, day_obs) | {"attempts": attempt + 1}
+            update = _update(visit.key, deployment_id).where(*unchanged).values(values)
+            if connection.execute(update).rowcount == 1:
+                return Claim(granted=True, attempt=attempt + 1)
+            return Claim(granted=False, attempt=attempt)
+
+    def finish(
+        self,
+        visit: FannedOutVisit,
+        deployment_id: str,
+        day_obs: int,
+        outcome: VisitOutcome,
+        outbox: Sequence[OutboxMessage] = (),
+    ) -> None:
+        """Record a result and its messages in one transaction.
+
+        Whoever began while the ledger was away has no row yet and gets one.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the database cannot be reached; nothing is recorded.
+        """
+        now = self._now()
+        values = {"state": outcome.result.value, "finished": now, "outcome": outcome.model_dump_json()}
+        with ledger_errors(), self._engine.begin() as connection:
+            if connection.execute(_update(visit.key, deployment_id).values(values)).rowcount == 0:
+                new = self._new(visit, deployment_id, day_obs) | values
+                connection.execute(VISITS.insert().values(new))
+            Outbox.add(connection, outbox, visit.key, now)
+
+    def recover_orphans(self) -> list[VisitKey]:
+        """Mark as interrupted what a service that died was processing.
+
+        Only for an embedded ledger, by the one that holds its
+        `repos.ledger_database.LedgerLock`.
+
+        Returns
+        -------
+        orphans : `list` [`models.visits.VisitKey`]
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the database cannot be reached.
+        """
+        outcome = VisitOutcome(
+            result=Result.INTERRUPTED,
+            title="Interrupted",
+            detail="the service ended while it processed this visit",
+        )
+        key = (VISITS.c.instrument, VISITS.c.group, VISITS.c.detector)
+        orphaned = VISITS.c.state == RUNNING
+        values = {
+            "state": Result.INTERRUPTED.value,
+            "finished": self._now(),
+            "outcome": outcome.model_dump_json(),
+        }
+        with ledger_errors(), self._engine.begin() as connection:
+            orphans = [VisitKey(*row) for row in connection.execute(sa.select(*key).where(orphaned))]
+            connection.execute(VISITS.update().where(orphaned).values(values))
+        for orphan in orphans:
+            _log.warning("%s group %s detector %s was left behind by a service that ended.", *orphan)
+        return orphans
+
+    def visits(self, day_obs: int | None = None, limit: int | None = None) -> list[VisitRecord]:
+        """Return the visits of a night, or of all, the last begun first.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the database cannot be reached.
+        """
+        query = sa.select(VISITS).order_by(VISITS.c.started.desc(), VISITS.c.detector)
+        if day_obs is not None:
+            query = query.where(VISITS.c.day_obs == day_obs)
+        if limit is not None:
+            query = query.limit(limit)
+        return self._records(query)
+
+    def visit(self, key: VisitKey) -> VisitRecord | None:
+        """Return the last record of a visit, of whatever deployment.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the database cannot be reached.
+        """
+        query = sa.select(VISITS).where(*_is(key)).order_by(VISITS.c.started.desc()).limit(1)
+        return next(iter(self._records(query)), None)
+
+    def counts(self, day_obs: int) -> dict[str, int]:
+        """Return how many visits of a night are in each state.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the database cannot be reached.
+        """
+        query = (
+            sa.select(VISITS.c.state, sa.func.count())
+            .where(VISITS.c.day_obs == day_obs)
+            .group_by(VISITS.c.state)
+        )
+        with reading(self._engine) as connection:
+            return dict(connection.execute(query).all())
+
+    def last_day(self) -> int | None:
+        """Return the ``day_obs`` of the last night with visits, if any.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the database cannot be reached.
+        """
+        with reading(self._engine) as connection:
+            day: int | None = connection.execute(sa.select(sa.func.max(VISITS.c.day_obs))).scalar()
+        return day
+
+    def _first_claim(
+        self, connection: sa.Connection, visit: FannedOutVisit, deployment_id: str, day_obs: int
+    ) -> Claim:
+        try:
+            with connection.begin_nested():
+                connection.execute(VISITS.insert().values(self._new(visit, deployment_id, day_obs)))
+        except IntegrityError:
+            # Elsewhere than in SQLite another may have been first.
+            return Claim(granted=False)
+        return Claim(granted=True)
+
+    def _new(self, visit: FannedOutVisit, deployment_id: str, day_obs: int) -> dict[str, object]:
+        begun = self._begun(visit, day_obs)
+        return {
+            **visit.key._asdict(),
+            "deployment_id": deployment_id,
+            "attempts": 1,
+            "created": begun["started"],
+            **begun,
+        }
+
+    def _begun(self, visit: FannedOutVisit, day_obs: int) -> dict[str, object]:
+        return {
+            "day_obs": day_obs,
+            "state": RUNNING,
+            "owner": self._owner,
+            "started": self._now(),
+            "finished": None,
+            "outcome": None,
+            "visit": visit.model_dump_json(),
+        }
+
+    def _records(self, query: sa.Select[tuple[object, ...]]) -> list[VisitRecord]:
+        with reading(self._engine) as connection:
+            return [_record(row) for row in connection.execute(query).mappings()]
+
+
+def _is(key: VisitKey) -> tuple[sa.ColumnElement[bool], ...]:
+    return tuple(VISITS.c[name] == value for name, value in key._asdict().items())
+
+
+def _row(key: VisitKey, deployment_id: str) -> sa.Select[tuple[object, ...]]:
+    return sa.select(VISITS).where(*_is(key), VISITS.c.deployment_id == deployment_id)
+
+
+def _update(key: VisitKey, deployment_id: str) -> sa.Update:
+    return VISITS.update().where(*_is(key), VISITS.c.deployment_id == deployment_id)
+
+
+def _outcome(row: sa.RowMapping) -> VisitOutcome | None:
+    return None if row["outcome"] is None else VisitOutcome.model_validate_json(row["outcome"])
+
+
+def _record(row: sa.RowMapping) -> VisitRecord:
+    return VisitRecord(
+        visit=FannedOutVisit.model_validate_json(row["visit"]),
+        deployment_id=row["deployment_id"],
+        day_obs=row["day_obs"],
+        state=row["state"],
+        attempts=row["attempts"],
+        owner=row["owner"],
+        created=row["created"],
+        started=row["started"],
+        finished=row["finished"],
+        outcome=_outcome(row),
+    )

@@ -1,0 +1,349 @@
+"""The visit ledger: claims, results, what survives."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from models.errors import InvalidConfiguration, TemporarilyUnavailable
+from models.events import BUTLER_WRITER, OutboxMessage
+from models.ledger import RUNNING, Claim
+from models.outcomes import Result, Timings, VisitOutcome
+from models.visits import FannedOutVisit, VisitKey
+from repos.ledger import Ledger
+from repos.ledger_database import LedgerLock, create_ledger_engine
+from repos.ledger_tables import VISITS
+from repos.outbox import Outbox
+
+DAY = 20250401
+DEPLOYMENT = "deployment-1"
+THREADS = 32
+
+
+class Clock:
+    """Time that passes one second a look."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2025, 4, 2, 3, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        self.time += timedelta(seconds=1)
+        return self.time
+
+
+def make_visit(group: str = "g1", detector: int = 3) -> FannedOutVisit:
+    return FannedOutVisit(
+        salIndex=1,
+        scriptSalIndex=2,
+        groupId=group,
+        coordinateSystem=2,
+        position=(10.0, -5.0),
+        startTime=1.7e9,
+        rotationSystem=2,
+        cameraAngle=0.0,
+        filters="r",
+        dome=2,
+        duration=30.0,
+        nimages=1,
+        instrument="DemoCam",
+        survey="deep",
+        totalCheckpoints=1,
+        private_sndStamp=1.7e9,
+        detector=detector,
+    )
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'state' / 'ledger.sqlite3'}"
+
+
+@pytest.fixture
+def engine(url: str) -> sa.Engine:
+    return create_ledger_engine(url)
+
+
+@pytest.fixture
+def ledger(engine: sa.Engine) -> Ledger:
+    return Ledger(engine, owner="host:1", now=Clock())
+
+
+def outcome(result: Result, **fields: object) -> VisitOutcome:
+    return VisitOutcome(result=result, title="t", detail="d", **fields)
+
+
+def test_the_first_claim_is_granted(ledger: Ledger) -> None:
+    assert ledger.claim(make_visit(), DEPLOYMENT, DAY) == Claim(granted=True, attempt=1)
+    record = ledger.visit(make_visit().key)
+    assert record is not None
+    assert (record.state, record.attempts, record.owner) == (RUNNING, 1, "host:1")
+    assert record.visit == make_visit()
+    assert record.created == record.started
+    assert record.finished is None
+    assert record.outcome is None
+
+
+def test_a_claimed_visit_is_not_granted_again(ledger: Ledger) -> None:
+    ledger.claim(make_visit(), DEPLOYMENT, DAY)
+    assert ledger.claim(make_visit(), DEPLOYMENT, DAY) == Claim(granted=False, attempt=1)
+
+
+@pytest.mark.parametrize("result", [Result.PROCESSED, Result.NOT_RETRIABLE])
+def test_final_results_stand(ledger: Ledger, result: Result) -> None:
+    ledger.claim(make_visit(), DEPLOYMENT, DAY)
+    given = outcome(result, exposures=(12,), outputs=5, timings=Timings(total=1.5), warnings=("w",))
+    ledger.finish(make_visit(), DEPLOYMENT, DAY, given)
+    for _ in range(2):
+        assert ledger.claim(make_visit(), DEPLOYMENT, DAY) == Claim(granted=False, attempt=1, outcome=given)
+
+
+@pytest.mark.parametrize("result", [Result.FAILED, Result.INTERRUPTED])
+def test_other_results_may_be_tried_again(ledger: Ledger, result: Result) -> None:
+    for attempt in (1, 2, 3):
+        assert ledger.claim(make_visit(), DEPLOYMENT, DAY) == Claim(granted=True, attempt=attempt)
+        ledger.finish(make_visit(), DEPLOYMENT, DAY, outcome(result))
+    record = ledger.visit(make_visit().key)
+    assert record is not None
+    assert record.attempts == 3
+    assert record.created < record.started < record.finished
+    assert record.state == result
+    assert record.in_error
+
+
+@pytest.mark.parametrize(
+    ("visit", "deployment"),
+    [
+        (make_visit(group="g2"), DEPLOYMENT),
+        (make_visit(detector=4), DEPLOYMENT),
+        (make_visit().model_copy(update={"instrument": "Other"}), DEPLOYMENT),
+        (make_visit(), "deployment-2"),
+    ],
+)
+def test_each_part_of_the_key_counts(ledger: Ledger, visit: FannedOutVisit, deployment: str) -> None:
+    ledger.claim(make_visit(), DEPLOYMENT, DAY)
+    ledger.finish(make_visit(), DEPLOYMENT, DAY, outcome(Result.PROCESSED))
+    assert ledger.claim(visit, deployment, DAY).granted
+
+
+def test_one_of_many_threads_wins(ledger: Ledger) -> None:
+    start = threading.Barrier(THREADS)
+    visits = [make_visit(group=f"g{n}") for n in range(4)]
+
+    def claim(_: int) -> list[bool]:
+        granted = []
+        for visit in visits:
+            start.wait()
+            granted.append(ledger.claim(visit, DEPLOYMENT, DAY).granted)
+        return granted
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        answers = list(threads.map(claim, range(THREADS)))
+    assert [sum(a) for a in zip(*answers, strict=True)] == [1] * len(visits)
+
+
+def test_one_of_many_threads_wins_a_second_attempt(ledger: Ledger) -> None:
+    ledger.claim(make_visit(), DEPLOYMENT, DAY)
+    ledger.finish(make_visit(), DEPLOYMENT, DAY, outcome(Result.FAILED))
+    start = threading.Barrier(THREADS)
+
+    def claim(_: int) -> Claim:
+        start.wait()
+        return ledger.claim(make_visit(), DEPLOYMENT, DAY)
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        answers = Counter(threads.map(claim, range(THREADS)))
+    assert answers == {Claim(granted=True, attempt=2): 1, Claim(granted=False, attempt=2): THREADS - 1}
+
+
+def test_many_threads_finish_without_losing_anything(ledger: Ledger, engine: sa.Engine) -> None:
+    def process(detector: int) -> None:
+        visit = make_visit(detector=detector)
+        assert ledger.claim(visit, DEPLOYMENT, DAY).granted
+        message = OutboxMessage(BUTLER_WRITER, "topic", None, str(detector).encode())
+        ledger.finish(visit, DEPLOYMENT, DAY, outcome(Result.PROCESSED), [message])
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        list(threads.map(process, range(3 * THREADS)))
+    assert ledger.counts(DAY) == {"processed": 3 * THREADS}
+    pending = Outbox(engine).pending(limit=1000)
+    assert sorted(int(m.message.payload) for m in pending) == list(range(3 * THREADS))
+
+
+def test_a_result_without_claim_is_recorded(ledger: Ledger) -> None:
+    ledger.finish(make_visit(), DEPLOYMENT, DAY, outcome(Result.PROCESSED, outputs=2))
+    record = ledger.visit(make_visit().key)
+    assert record is not None
+    assert (record.state, record.attempts) == ("processed", 1)
+    assert record.outcome == outcome(Result.PROCESSED, outputs=2)
+    assert not ledger.claim(make_visit(), DEPLOYMENT, DAY).granted
+
+
+def test_result_and_messages_are_one_transaction(
+    ledger: Ledger, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.claim(make_visit(), DEPLOYMENT, DAY)
+
+    def fail(*_: object) -> None:
+        raise sa.exc.OperationalError("insert", {}, OSError("database or disk is full"))
+
+    monkeypatch.setattr(Outbox, "add", fail)
+    with pytest.raises(TemporarilyUnavailable, match="disk is full"):
+        ledger.finish(make_visit(), DEPLOYMENT, DAY, outcome(Result.PROCESSED))
+    record = ledger.visit(make_visit().key)
+    assert record is not None
+    assert record.state == RUNNING
+
+
+def test_everything_survives_a_restart(url: str) -> None:
+    first = create_ledger_engine(url)
+    ledger = Ledger(first)
+    ledger.claim(make_visit("done"), DEPLOYMENT, DAY)
+    ledger.finish(make_visit("done"), DEPLOYMENT, DAY, outcome(Result.PROCESSED))
+    ledger.claim(make_visit("running"), DEPLOYMENT, DAY)
+    first.dispose()
+
+    again = Ledger(create_ledger_engine(url))
+    assert again.claim(make_visit("done"), DEPLOYMENT, DAY).outcome == outcome(Result.PROCESSED)
+    assert again.recover_orphans() == [VisitKey("DemoCam", "running", 3)]
+    record = again.visit(make_visit("running").key)
+    assert record is not None
+    assert record.state == Result.INTERRUPTED
+    assert record.outcome is not None
+    assert "ended while" in record.outcome.detail
+    assert again.recover_orphans() == []
+    assert again.claim(make_visit("running"), DEPLOYMENT, DAY) == Claim(granted=True, attempt=2)
+
+
+def test_a_service_killed_in_a_claim_leaves_a_sound_ledger(url: str) -> None:
+    code = (
+        "import os, signal\n"
+        "from tests.repos.test_ledger import *\n"
+        f"engine = create_ledger_engine({url!r})\n"
+        "Ledger(engine).claim(make_visit('before'), DEPLOYMENT, DAY)\n"
+        "with engine.begin() as c:\n"
+        "    c.execute(VISITS.delete())\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, check=False, capture_output=True)
+    assert done.returncode == -9, done.stderr
+    assert [r.visit.groupId for r in Ledger(create_ledger_engine(url)).visits()] == ["before"]
+
+
+def test_visits_of_a_night(ledger: Ledger) -> None:
+    for day, group in ((DAY - 1, "old"), (DAY, "a"), (DAY, "b")):
+        ledger.claim(make_visit(group), DEPLOYMENT, day)
+    ledger.finish(make_visit("a"), DEPLOYMENT, DAY, outcome(Result.PROCESSED))
+    assert [r.visit.groupId for r in ledger.visits(DAY)] == ["b", "a"]
+    assert [r.visit.groupId for r in ledger.visits(limit=1)] == ["b"]
+    assert [r.visit.groupId for r in ledger.visits()] == ["b", "a", "old"]
+    assert ledger.counts(DAY) == {"processed": 1, RUNNING: 1}
+    assert ledger.last_day() == DAY
+
+
+def test_an_empty_ledger(ledger: Ledger) -> None:
+    assert ledger.visits() == []
+    assert ledger.visit(make_visit().key) is None
+    assert ledger.counts(DAY) == {}
+    assert ledger.last_day() is None
+
+
+def test_the_last_record_of_a_visit_counts(ledger: Ledger) -> None:
+    for deployment in ("z", "a"):
+        ledger.claim(make_visit(), deployment, DAY)
+    record = ledger.visit(make_visit().key)
+    assert record is not None
+    assert record.deployment_id == "a"
+
+
+def test_times_are_utc_and_aware(engine: sa.Engine) -> None:
+    east = Clock()
+    zone = timedelta(hours=-4)
+    ledger = Ledger(engine, now=lambda: east().astimezone(timezone(zone)))
+    ledger.claim(make_visit(), DEPLOYMENT, DAY)
+    record = ledger.visit(make_visit().key)
+    assert record is not None
+    assert record.started == east.time
+    assert record.started.utcoffset() == timedelta(0)
+    naive = Ledger(engine, now=lambda: datetime(2025, 1, 1))  # noqa: DTZ001 (the point of the test)
+    with pytest.raises(sa.exc.StatementError, match="time zone"):
+        naive.claim(make_visit("g2"), DEPLOYMENT, DAY)
+
+
+def test_readers_do_not_wait_for_a_writer(url: str, engine: sa.Engine, ledger: Ledger) -> None:
+    ledger.claim(make_visit(), DEPLOYMENT, DAY)
+    with engine.begin() as writer:
+        writer.execute(VISITS.delete())
+        other = Ledger(create_ledger_engine(url, read_only=True))
+        assert len(other.visits()) == 1
+        assert len(ledger.visits()) == 1
+
+
+def test_a_reader_cannot_write(url: str, ledger: Ledger) -> None:
+    ledger.claim(make_visit(), DEPLOYMENT, DAY)
+    reader = Ledger(create_ledger_engine(url, read_only=True))
+    with pytest.raises(TemporarilyUnavailable, match="readonly"):
+        reader.claim(make_visit("g2"), DEPLOYMENT, DAY)
+
+
+def test_a_reader_makes_no_ledger(url: str) -> None:
+    with pytest.raises(InvalidConfiguration, match="there is no ledger"):
+        create_ledger_engine(url, read_only=True)
+
+
+def test_two_services_cannot_share_a_ledger(url: str) -> None:
+    first, second = LedgerLock(url), LedgerLock(url)
+    first.acquire()
+    with pytest.raises(InvalidConfiguration, match="another service uses the ledger"):
+        second.acquire(timeout=0.05)
+    # Looking is allowed all the time.
+    create_ledger_engine(url).dispose()
+    assert Ledger(create_ledger_engine(url, read_only=True)).visits() == []
+    first.release()
+    second.acquire()
+    second.release()
+
+
+def test_a_server_needs_no_lock() -> None:
+    first, second = (LedgerLock("postgresql+psycopg://host/ledger") for _ in range(2))
+    first.acquire()
+    second.acquire(timeout=0)
+    second.release()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "sqlite://", "sqlite:///:memory:"])
+def test_unusable_urls(url: str) -> None:
+    with pytest.raises(InvalidConfiguration, match="PP_LEDGER_URL"):
+        create_ledger_engine(url)
+    with pytest.raises(InvalidConfiguration, match="PP_LEDGER_URL"):
+        LedgerLock(url)
+
+
+@pytest.fixture
+def unusable(tmp_path: Path) -> Callable[[str], str]:
+    def make(kind: str) -> str:
+        path = tmp_path / "file"
+        path.write_bytes(b"x" * 4096)
+        return f"sqlite:///{path if kind == 'not a database' else path / 'ledger.sqlite3'}"
+
+    return make
+
+
+@pytest.mark.parametrize("kind", ["not a database", "not a directory"])
+def test_unusable_files(unusable: Callable[[str], str], kind: str) -> None:
+    with pytest.raises(InvalidConfiguration, match=r"the ledger .* cannot be opened"):
+        create_ledger_engine(unusable(kind))
+
+
+def test_a_ledger_that_cannot_be_locked(unusable: Callable[[str], str]) -> None:
+    with pytest.raises(InvalidConfiguration, match="cannot be locked"):
+        LedgerLock(unusable("not a directory")).acquire()
