@@ -86,7 +86,8 @@ def create_central(
     root : `str`
         Where the repo is made.
     source : `pathlib.Path`
-        Directory with ``instrument.yaml`` and what else there is.
+        Directory with ``instrument.yaml`` and what else there is, or an
+        instrument file alone.
     registry : `dict` [`str`, `str`], optional
         ``db`` and ``namespace`` of the registry; SQLite in `root` by default.
     progress : callable, optional
@@ -103,7 +104,7 @@ def create_central(
         Raised if something in the directory cannot be used; the text names
         the file.
     """
-    camera = load_instrument(source / "instrument.yaml")
+    camera = load_instrument(source / "instrument.yaml" if source.is_dir() else source)
     config = repository_config()
     for key, value in (registry or {}).items():
         config["registry", key] = value
@@ -112,12 +113,12 @@ def create_central(
     except FileExistsError as error:
         raise InvalidConfiguration(f"there is a repository at {root} already") from error
     with Butler.from_config(root, writeable=True) as butler:
-        _Filler(butler, camera, source, progress or (lambda *_: None)).fill()
+        _Filler(butler, camera, source if source.is_dir() else None, progress or (lambda *_: None)).fill()
     return camera
 
 
 class _Filler:
-    def __init__(self, butler: Butler, camera: InstrumentConfig, source: Path, progress: Progress) -> None:
+    def __init__(self, butler: Butler, camera: InstrumentConfig, source: Path | None, progress: Progress) -> None:
         self._butler = butler
         self._camera = camera
         self._source = source
@@ -167,6 +168,8 @@ class _Filler:
         self._butler.registry.certify(certified, refs, Timespan(None, None))
 
     def _calibration_files(self) -> Iterator[tuple[str, dict[str, Any], Path]]:
+        if self._source is None:
+            return
         root = self._source / "calibrations"
         for detector in self._camera.detectors:
             data_id = {"instrument": self._camera.name, "detector": detector.id}
@@ -180,13 +183,13 @@ class _Filler:
                     yield "flat", {**data_id, "physical_filter": filter_.name}, path
 
     def _reference_catalogue(self) -> None:
-        paths = [p for p in (self._source / "refcat.parquet", self._source / "refcat.ecsv") if p.exists()]
         self._butler.collections.register(f"{REFCATS}/reference")
         self._chain(REFCATS, [f"{REFCATS}/reference"])
-        if not paths:
-            _log.warning("There is no refcat.parquet or refcat.ecsv in %s.", self._source)
+        path = self._present("refcat.parquet") or self._present("refcat.ecsv")
+        if path is None:
+            _log.warning("There is no refcat.parquet or refcat.ecsv, so there are no reference catalogues.")
             return
-        table = Table.read(paths[0])
+        table = Table.read(path)
         pixelization = HtmPixelization(7)
         shards = np.array(
             [
@@ -206,14 +209,14 @@ class _Filler:
         self._butler.collections.register(run)
         self._butler.collections.register(SKYMAPS)
         self._chain(templates_collection(self._camera.name), [run])
-        path = self._source / "skymap.json"
-        if not path.exists():
-            _log.warning("There is no %s, so there are no templates.", path)
+        path = self._present("skymap.json")
+        if path is None:
+            _log.warning("There is no skymap.json, so there are no templates.")
             return
         sky_map = SkyMap.model_validate_json(path.read_bytes())
         _register_sky_map(self._butler, sky_map)
         self._butler.put(sky_map, "skyMap", skymap=sky_map.name, run=SKYMAPS)
-        files = sorted((self._source / "templates").glob("*/*_*.fits"))
+        files = sorted((path.parent / "templates").glob("*/*_*.fits"))
         for i, file in enumerate(files):
             tract, patch = file.stem.split("_")
             self._butler.put(
@@ -226,6 +229,11 @@ class _Filler:
                 run=run,
             )
             self._progress("templates", i + 1, len(files))
+
+    def _present(self, name: str) -> Path | None:
+        """Return a file of the directory, if it is there."""
+        path = self._source / name if self._source is not None else None
+        return path if path is not None and path.exists() else None
 
     def _chain(self, name: str, children: Iterable[str]) -> None:
         self._butler.collections.register(name, CollectionType.CHAINED)

@@ -1,0 +1,59 @@
+"""``prompt-processing demo``: watch a small observatory observe."""
+
+from __future__ import annotations
+
+__all__ = ["demo"]
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+
+def demo(
+    visits: Annotated[int, typer.Option(min=1, help="Visits to observe.")] = 3,
+    detectors: Annotated[int, typer.Option(min=1, help="Detectors of the camera to use.")] = 4,
+    transients: Annotated[
+        int, typer.Option(min=0, help="Transients on each detector's part of the sky; they shine in every visit.")
+    ] = 12,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Directory with real frames (DECam stamps) to send instead of a simulated sky."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where everything goes; an earlier demo there is replaced.")] = Path(
+        "demo-out"
+    ),
+    seed: Annotated[int, typer.Option(help="Seed of the simulated sky: the same seed, the same night.")] = 1,
+    keep_running: Annotated[
+        bool, typer.Option("--keep-running", help="Leave the service running until Ctrl-C.")
+    ] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+) -> None:
+    """Watch a small observatory observe: visits are announced, preloaded,
+    exposed, processed and turned into alerts, by the real service over HTTP.
+
+    Exits 0 only when every visit was processed and its score holds.
+
+    Examples:
+
+      prompt-processing demo
+
+      prompt-processing demo --visits 10 --detectors 1 --seed 7 --json figures.json
+
+      prompt-processing demo --data ../shared/data/decam_two_epochs --keep-running
+    """
+    # Simulator and middleware are heavy; `--help` does without.
+    from app.demo.night import DemoNight
+
+    console = Console()
+    night = DemoNight(
+        console=console, out=out, visits=visits, detectors=detectors, transients=transients, data=data, seed=seed
+    )
+    figures = night.run(keep_running=keep_running)
+    if json_file is not None:
+        json_file.write_text(figures.model_dump_json(indent=2) + "\n")
+    for fault in figures.faults:
+        console.print(f"[bold red]{fault}[/bold red]")
+    if figures.faults:
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""The demo: a small observatory observes, and the real service processes."""

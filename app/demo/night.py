@@ -1,0 +1,147 @@
+"""One demo, from an empty directory to figures."""
+
+from __future__ import annotations
+
+__all__ = ["DemoNight"]
+
+import time
+from collections.abc import Sequence
+from datetime import date, timedelta
+from pathlib import Path
+
+from rich.console import Console
+
+from app.demo.progress import NightProgress
+from app.demo.service_process import ServiceProcess, free_port
+from app.demo.summary import DemoFigures, outcome_of, print_summary, summarise
+from app.demo.workplace import Workplace
+from app.initialising import initialise
+from app.progress import progress_reporter
+from config.child_environment import child_environment
+from config.settings import load_service_settings
+from init_job.create_central import create_apdb, create_central
+from models.sky_map import SkyMap
+from models.times import output_date, tai_from_unix
+from simulator.frames import plan_frames
+from simulator.observatory import observe
+from simulator.observing import Timing, VisitReport
+from simulator.plan import Plan
+from simulator.schedule import plan_simulated
+from simulator.score import score
+
+#: Slots at most; the demo is for laptops.
+_MOST_SLOTS = 4
+
+
+class DemoNight:
+    """Prepares everything, observes and reports.
+
+    Parameters
+    ----------
+    console : `rich.console.Console`
+    out : `pathlib.Path`
+        Directory for everything.
+    visits, detectors, transients, seed : `int`
+        Of the simulated night; see `simulator.schedule.plan_simulated`.
+    data : `pathlib.Path` or `None`
+        Directory with real frames, instead of a simulated night.
+    """
+
+    def __init__(
+        self,
+        *,
+        console: Console,
+        out: Path,
+        visits: int,
+        detectors: int,
+        transients: int,
+        data: Path | None,
+        seed: int,
+    ) -> None:
+        self._console = console
+        self._out = out
+        self._visits = visits
+        self._detectors = detectors
+        self._transients = transients
+        self._data = data
+        self._seed = seed
+
+    def run(self, *, keep_running: bool = False) -> DemoFigures:
+        """Run the demo.
+
+        Parameters
+        ----------
+        keep_running : `bool`
+            Whether to leave the service running, until interrupted, once the
+            figures are shown.
+        """
+        plan = self._plan()
+        place = Workplace.create(self._out)
+        slots = min(_MOST_SLOTS, len(plan.detectors))
+        service = self._prepare(plan, place, slots)
+        try:
+            self._console.print(f"The service is up at [bold]{service.url}[/bold], with {slots} slots.")
+            reports = self._observe(plan, place, service)
+            files = [f for r in reports if (o := outcome_of(r)) is not None for f in o.alert_files]
+            result = score(plan, files)
+            figures = summarise(reports, result, slots=slots)
+            print_summary(self._console, reports, figures, result, place)
+            if keep_running:
+                self._wait(service)
+        finally:
+            service.stop()
+        return figures
+
+    def _plan(self) -> Plan:
+        if self._data is not None:
+            return plan_frames(self._data)
+        return plan_simulated(
+            seed=self._seed,
+            visits=self._visits,
+            detectors=self._detectors,
+            transients=self._transients,
+            start=time.time(),
+        )
+
+    def _prepare(self, plan: Plan, place: Workplace, slots: int) -> ServiceProcess:
+        with progress_reporter(self._console) as report:
+            plan.write_seed_directory(place.seed, lambda what, done, total: report(f"make {what}", done, total))
+            create_central(
+                str(place.central),
+                place.seed,
+                progress=lambda what, done, total: report(f"store {what}", done, total),
+            )
+        create_apdb(f"sqlite:///{place.apdb.with_suffix('.db')}", place.apdb)
+        skymap = SkyMap.model_validate_json((place.seed / "skymap.json").read_bytes()).name
+        port = free_port()
+        variables = place.write_settings(plan.instrument, skymap=skymap, port=port, slots=slots)
+        self._console.print("Initialising output collections ...")
+        initialise(load_service_settings(variables), _nights())
+        service = ServiceProcess(
+            environment=child_environment(variables), log=place.log, url=f"http://127.0.0.1:{port}"
+        )
+        service.start()
+        return service
+
+    def _observe(self, plan: Plan, place: Workplace, service: ServiceProcess) -> Sequence[VisitReport]:
+        with progress_reporter(self._console) as report:
+            return observe(
+                plan,
+                url=service.url,
+                image_dir=place.images,
+                timing=Timing(),
+                progress=NightProgress(report, plan),
+            )
+
+    def _wait(self, service: ServiceProcess) -> None:
+        self._console.print(f"The service keeps running at {service.url}; Ctrl-C stops it.")
+        try:
+            service.wait()
+        except KeyboardInterrupt:
+            self._console.print("Stopping.")
+
+
+def _nights() -> list[str]:
+    """Return the nights to prepare: a demo may run past the change of date."""
+    today = output_date(tai_from_unix(time.time()))
+    return [today, str(date.fromisoformat(today) + timedelta(days=1))]

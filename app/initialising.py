@@ -1,0 +1,65 @@
+"""Wiring of the initializer."""
+
+from __future__ import annotations
+
+__all__ = ["initialise"]
+
+from collections.abc import Sequence
+
+from app.slot_factory import deployment_id_of, load_library
+from config.settings import ServiceSettings
+from init_job.initialise import Initializer
+from repos.central import open_butler, sqlite_lock
+from repos.pipeline_library import PipelineLibrary
+from repos.retry import retry_connections
+
+
+def initialise(
+    settings: ServiceSettings, dates: Sequence[str], library: PipelineLibrary | None = None
+) -> list[str]:
+    """Prepare a central repo for some nights of a deployment.
+
+    Parameters
+    ----------
+    settings : `config.settings.ServiceSettings`
+        Those of the service.
+    dates : `list` [`str`]
+        TAI dates, YYYY-MM-DD.
+    library : `repos.pipeline_library.PipelineLibrary`, optional
+        The deployment's pipelines, if they are loaded already.
+
+    Returns
+    -------
+    runs : `list` [`str`]
+        Output runs that are ready.
+
+    Raises
+    ------
+    models.errors.InvalidConfiguration
+        Raised if the repo cannot be opened, or dataset types are missing.
+    models.errors.PipelineUnreadable
+        Raised if a pipeline cannot be loaded.
+    """
+    library = library if library is not None else load_library(settings)
+    if faults := library.faults():
+        raise faults[0]
+    by_path = {p.path: p for p in library.loaded()}
+    butler = retry_connections(
+        lambda: open_butler(settings.central_repo, writeable=True), delay=settings.repo_retry_delay
+    )
+    with butler:
+        initializer = Initializer(
+            butler=butler,
+            instrument=settings.rubin_instrument,
+            deployment_id=deployment_id_of(settings, library),
+            register_dataset_types=settings.register_dataset_types,
+            lock=sqlite_lock(settings.central_repo),
+        )
+        return retry_connections(
+            lambda: initializer.run(
+                preprocessing=[by_path[p] for p in settings.preprocessing_pipelines_config.pipelines],
+                main=[by_path[p] for p in settings.main_pipelines_config.pipelines],
+                dates=dates,
+            ),
+            delay=settings.repo_retry_delay,
+        )

@@ -1,0 +1,354 @@
+"""Wiring of a slot: everything that touches the middleware.
+
+`prepare_template` runs once, in the template process; what it returns builds
+an application in each slot that is forked.
+"""
+
+from __future__ import annotations
+
+__all__ = ["SlotFactory", "prepare_template"]
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from lsst.daf.butler import FormatterV2
+from lsst.pipe.base import Instrument
+
+from app.logging import add_exposures, configure_logging, visit_labels
+from config.instruments import InstrumentConfig, find_instrument_file, load_instrument
+from config.settings import PROJECT, ServiceSettings, load_service_settings
+from models.errors import InvalidConfiguration, ProcessingError
+from repos.alert_files import AlertFileSink
+from repos.apdb import ApdbClient
+from repos.central import CentralRepo
+from repos.collections import output_run, raw_run
+from repos.dataset_cache import DatasetCache
+from repos.deployment import compute_deployment_id
+from repos.earth_orientation import configure_earth_orientation
+from repos.footprint import CameraGeometry, FootprintGeometry
+from repos.formatters import RawFormatter
+from repos.full_repo import FullRepo, local_config
+from repos.handover import DirectHandover, WriterHandover
+from repos.image_store import DirectoryImageStore
+from repos.index import CentralIndex
+from repos.ingest import RawIngester
+from repos.input_finder import InputFinder
+from repos.local_repos import LocalRepos
+from repos.memory_repo import MemoryRepo
+from repos.observation import ObservationReader
+from repos.pipeline_library import PipelineLibrary
+from repos.registry_writer import Outputs
+from repos.service_datasets import ServiceDatasets
+from repos.visit_context import VisitContexts
+from repos.workspace import exported_records
+from services.alerts import AlertPublisher, AlertSink
+from services.conductor import Collaborators, VisitProcessor
+from services.execution import PipelineExecution
+from services.export import Exporter, Handover
+from services.image_intake import ImageIntake
+from services.images import ImageAwaiter
+from services.preload import Preloader
+from services.slots.protocol import Finished, ProcessVisit, SlotBlueprint, SlotChannel
+
+_log = logging.getLogger(__name__)
+
+
+def prepare_template() -> SlotBlueprint:
+    """Do what can be done before any slot exists: read the settings, import
+    the tasks of all pipelines, compute the deployment id.
+    """
+    settings = load_service_settings()
+    configure_logging(settings.log_levels)
+    configure_earth_orientation(settings.central_iers_cache)
+    library = load_library(settings)
+    deployment_id = deployment_id_of(settings, library)
+    return SlotBlueprint(
+        deployment_id=deployment_id,
+        create=lambda: SlotFactory(settings, library, deployment_id).create_application(),
+    )
+
+
+def load_library(settings: ServiceSettings) -> PipelineLibrary:
+    """Load every configured pipeline."""
+    library = PipelineLibrary(apdb_config=settings.config_apdb)
+    library.load(settings.preprocessing_pipelines_config.pipelines)
+    library.load(settings.main_pipelines_config.pipelines)
+    for fault in library.faults():
+        _log.error("%s", fault)
+    return library
+
+
+def deployment_id_of(settings: ServiceSettings, library: PipelineLibrary) -> str:
+    """Return the deployment id, computed or given."""
+    if settings.deployment_id:
+        return settings.deployment_id
+    maps = {*settings.main_pipelines_config.maps, *settings.preprocessing_pipelines_config.maps}
+    return compute_deployment_id(
+        root=PROJECT,
+        pipelines=library.loaded(),
+        maps=[Path(path).read_bytes() for path in sorted(maps)],
+        apdb_config=settings.config_apdb,
+    )
+
+
+class SlotFactory:
+    """Builds what one slot works with.
+
+    Parameters
+    ----------
+    settings : `config.settings.ServiceSettings`
+    library : `repos.pipeline_library.PipelineLibrary`
+    deployment_id : `str`
+    camera : `config.instruments.InstrumentConfig`, optional
+        Found by the instrument's name if not given.
+    geometry : `repos.footprint.FootprintGeometry`, optional
+        That of the camera if not given.
+    """
+
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        library: PipelineLibrary,
+        deployment_id: str,
+        *,
+        camera: InstrumentConfig | None = None,
+        geometry: FootprintGeometry | None = None,
+    ) -> None:
+        self._settings = settings
+        self._library = library
+        self._deployment_id = deployment_id
+        self._given_camera = camera
+        self._given_geometry = geometry
+
+    @cached_property
+    def camera(self) -> InstrumentConfig:
+        """The camera's description."""
+        if self._given_camera is not None:
+            return self._given_camera
+        name = self._settings.rubin_instrument
+        return load_instrument(find_instrument_file(name, self._settings.instrument_path))
+
+    @cached_property
+    def geometry(self) -> FootprintGeometry:
+        """Where the camera's detectors look."""
+        return self._given_geometry or CameraGeometry(self.camera)
+
+    @cached_property
+    def central(self) -> CentralRepo:
+        """Connections to the central repo."""
+        settings = self._settings
+        return CentralRepo(
+            uri=settings.central_repo,
+            read_uri=settings.read_central_repo,
+            retry_delay=settings.repo_retry_delay,
+        )
+
+    @cached_property
+    def index(self) -> CentralIndex:
+        """What the central repo holds."""
+        return CentralIndex(self.central.read_butler, max_age=self._settings.index_max_age)
+
+    @cached_property
+    def contexts(self) -> VisitContexts:
+        """Data ids and footprints of visits."""
+        return VisitContexts(
+            central=self.central,
+            geometry=self.geometry,
+            deployment_id=self._deployment_id,
+            padding=self._settings.preload_padding,
+        )
+
+    @cached_property
+    def apdb(self) -> ApdbClient:
+        """The APDB."""
+        return ApdbClient(self._settings.config_apdb)
+
+    @cached_property
+    def local_repos(self) -> LocalRepos:
+        """The slot's local repo."""
+        settings = self._settings
+        limits = settings.local_repo_cache_size
+        return LocalRepos(
+            memory=MemoryRepo(
+                central=self.central,
+                cache=DatasetCache(limits.default, limits.types),
+                raw_formatter=self.raw_formatter,
+            ),
+            full=FullRepo(
+                central=self.central,
+                directory=settings.local_repos,
+                config=local_config(settings.central_repo, settings.local_repo_config),
+                cache=DatasetCache(limits.default, limits.types),
+                raw_formatter=self.raw_formatter,
+            ),
+            form=settings.local_repo_form,
+        )
+
+    @cached_property
+    def raw_formatter(self) -> type[FormatterV2]:
+        """Reads the instrument's raw files: what its class names, if it can
+        be imported here.
+        """
+        try:
+            instrument = Instrument.fromName(self.camera.name, self.central.read_butler.registry)
+            formatter: type[FormatterV2] = instrument.getRawFormatter({})
+        except Exception as error:  # importing another's class may raise anything
+            _log.info("Raw files are read by our own formatter: %s", error)
+            return RawFormatter
+        return formatter
+
+    def create_application(self) -> Application:
+        """Return what the slot runs."""
+        return Application(self)
+
+    def create_processor(self) -> VisitProcessor:
+        """Return what processes visits."""
+        central = self.central
+        return VisitProcessor(
+            Collaborators(
+                get_pipeline=lambda path: self._library.get(path, central.read_butler),
+                records=self.contexts,
+                open_workspace=self.local_repos.open,
+                is_initialised=central.is_initialised,
+                run_of=lambda date, stem: output_run(self.camera.name, date, stem, self._deployment_id),
+                preloader=self.create_preloader(),
+                own_datasets=ServiceDatasets(
+                    universe=central.universe,
+                    deployment_id=self._deployment_id,
+                    region_time_info=self.contexts.region_time_info,
+                ),
+                images=self.create_image_intake(),
+                execution=PipelineExecution(
+                    init_outputs=lambda run, pipeline: central.init_outputs(run, pipeline.init_inputs)
+                ),
+                alerts=AlertPublisher(sink=self.create_alert_sink()),
+                exporter=self.create_exporter(),
+                export_records=lambda records: exported_records(central.universe, records),
+                apdb=self.apdb,
+                on_exposures=add_exposures,
+            )
+        )
+
+    def create_preloader(self) -> Preloader:
+        """Return what decides on inputs."""
+        return Preloader(
+            source=InputFinder(
+                central=self.central,
+                index=self.index,
+                instrument=self.camera.name,
+                skymap=self._settings.skymap,
+            )
+        )
+
+    def create_image_intake(self) -> ImageIntake:
+        """Return what waits for images.
+
+        Raises
+        ------
+        models.errors.InvalidConfiguration
+            Raised if the central repo has no dataset type for raw images.
+        """
+        settings = self._settings
+        if settings.image_directory is None:
+            raise InvalidConfiguration("PP_IMAGE_DIRECTORY must be set: raw images come from a directory")
+        store = DirectoryImageStore(settings.image_directory)
+        raw_type = self.central.dataset_type("raw")
+        if raw_type is None:
+            raise InvalidConfiguration(f"the central repo {settings.central_repo} has no dataset type raw")
+        return ImageIntake(
+            source=ImageAwaiter(
+                store=store,
+                detector_names={d.name: d.id for d in self.camera.detectors},
+                image_timeout=settings.image_timeout,
+            ),
+            ingester=RawIngester(
+                universe=self.central.universe,
+                dataset_type=raw_type,
+                run=raw_run(self.camera.name),
+                records=self.contexts.records,
+                local_path=store.local_path,
+                reader=ObservationReader(self.camera),
+                geometry=self.geometry,
+            ),
+        )
+
+    def create_alert_sink(self) -> AlertSink:
+        """Return where alerts go."""
+        directory = self._settings.alert_files
+        if directory is None:
+            raise InvalidConfiguration("PP_ALERT_DIRECTORY must be set: alerts go to files")
+        return AlertFileSink(directory)
+
+    def create_exporter(self) -> Exporter:
+        """Return what exports outputs."""
+        settings = self._settings
+        handover: Handover
+        if settings.use_kafka_butler_writer:
+            handover = WriterHandover(
+                topic=settings.butler_writer_kafka_topic or "",
+                with_dataset_types=settings.register_dataset_types,
+            )
+        else:
+            handover = DirectHandover(self.central.registry_writer)
+        return Exporter(
+            files=self.central.files,
+            handover=handover,
+            bundle=Outputs,
+            patterns=settings.export_type_regexp,
+            enabled=settings.debug_export_outputs,
+        )
+
+    @property
+    def deployment_id(self) -> str:
+        """The deployment id."""
+        return self._deployment_id
+
+    @property
+    def pipelines(self) -> PipelineLibrary:
+        """The deployment's pipelines."""
+        return self._library
+
+
+class Application:
+    """What a slot runs; see `services.slots.protocol.SlotApplication`."""
+
+    def __init__(self, factory: SlotFactory) -> None:
+        self._factory = factory
+        self._processor: VisitProcessor | None = None
+        self.deployment_id = factory.deployment_id
+
+    def warm_up(self) -> None:
+        """Open the repositories and resolve the pipelines."""
+        self._processor = self._factory.create_processor()
+        for pipeline in self._factory.pipelines.loaded():
+            try:
+                self._factory.pipelines.get(pipeline.path, self._factory.central.read_butler)
+            except ProcessingError as error:
+                _log.warning("%s", error)
+
+    def process(self, request: ProcessVisit, channel: SlotChannel) -> Finished:
+        """Process a visit."""
+        if self._processor is None:
+            self.warm_up()
+        assert self._processor is not None
+        with visit_labels(request.visit, day_obs=int(request.output_date.replace("-", ""))):
+            return self._processor.process(request, channel)
+
+    def apdb_contains(self, visit_ids: Sequence[int], detector: int) -> bool | None:
+        """Tell whether the APDB holds anything of these visits."""
+        try:
+            return self._factory.apdb.contains(visit_ids, detector)
+        except ProcessingError as error:
+            _log.error("%s", error)
+            return None
+
+    def idle(self) -> None:
+        """Forget what is old."""
+        self._factory.index.refresh_oldest()
+
+    def close(self) -> None:
+        """Remove the local repo and close connections."""
+        self._factory.local_repos.close()
+        self._factory.central.close()
