@@ -177,6 +177,7 @@ class AwaitedImages:
         self._clock = clock
         self._accepted: dict[int, FoundImage] = {}
         self._ready: deque[FoundImage] = deque()
+        self._surplus: list[FoundImage] = []
         self._without_group: dict[str, tuple[FoundImage, float]] = {}
         self._rejections: dict[int, str] = {}
         self._steps = self._look_and_listen()
@@ -204,6 +205,9 @@ class AwaitedImages:
         if self._accepted.pop(exposure, None) is not None:
             self._rejections[exposure] = reason
             _log.warning("Waiting for exposure %d to come again: %s", exposure, reason)
+            surplus, self._surplus = self._surplus, []
+            for other in surplus:
+                self._accept(other)
 
     def _is_complete(self) -> bool:
         return 0 < self._visit.nimages <= len(self._accepted)
@@ -273,8 +277,12 @@ class AwaitedImages:
 
     def _accept(self, found: FoundImage) -> None:
         exposure = found.raw.exposure_id
-        if exposure in self._accepted or self._is_complete():
-            _log.debug("Image %s is not needed: it came twice, or there are enough", found.raw.key)
+        if exposure in self._accepted:
+            _log.debug("Image %s came twice", found.raw.key)
+            return
+        if self._is_complete():
+            _log.debug("Image %s is one more than announced", found.raw.key)
+            self._surplus.append(found)
             return
         _log.debug("Image of %s: %s", self._visit, found.location)
         self._accepted[exposure] = found
