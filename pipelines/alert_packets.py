@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["AlertBuilder", "cutout_fits"]
+__all__ = ["AlertBuilder", "CutoutMaker"]
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
+from astropy.io import fits
 
 from models.images import HeaderValue, PromptImage
-from pipelines.dia_tables import rows_of
-from repos.fits_files import image_hdu_bytes
-
-Float32Array = npt.NDArray[np.float32]
+from repos.fits_files import FITS_BLOCK, image_hdu_bytes
 
 
 class AlertBuilder:
@@ -60,10 +57,6 @@ class AlertBuilder:
             allowed.
         """
         return {field: kind.convert(row.get(field)) for field, kind in self._records[name].items()}
-
-    def records(self, name: str, table: pd.DataFrame) -> list[dict[str, Any]]:
-        """Return a record for each row of a table."""
-        return [self.record(name, row) for row in rows_of(table)]
 
     def alert(
         self,
@@ -120,31 +113,57 @@ class _Field:
                 return value
 
 
-def cutout_fits(image: PromptImage, x: float, y: float, half: int) -> bytes | None:
-    """Return a square around a position as a FITS file.
+class CutoutMaker:
+    """Cuts squares out of an image, each a FITS file of its own.
+
+    The header is formatted once; a cutout changes two cards of it.
 
     Parameters
     ----------
     image : `models.images.PromptImage`
-    x, y : `float`
-        Position, pixels.
     half : `int`
-        Half side; the square has 2 * half + 1 pixels a side.
-
-    Returns
-    -------
-    file : `bytes` or `None`
-        NaN where the image does not reach; None if it reaches nowhere.
+        Half side; squares have 2 * half + 1 pixels a side.
     """
-    i, j = round(x), round(y)
-    ny, nx = image.shape
-    x0, x1, y0, y1 = max(0, i - half), min(nx, i + half + 1), max(0, j - half), min(ny, j + half + 1)
-    if x0 >= x1 or y0 >= y1:
-        return None
-    side = 2 * half + 1
-    pixels = np.full((side, side), np.nan, np.float32)
-    pixels[y0 - j + half : y1 - j + half, x0 - i + half : x1 - i + half] = image.image[y0:y1, x0:x1]
-    cards: dict[str, HeaderValue] = {"BUNIT": image.header.get("BUNIT", "nJy"), **image.wcs_header}
-    cards["CRPIX1"] = float(cards["CRPIX1"]) - (i - half)
-    cards["CRPIX2"] = float(cards["CRPIX2"]) - (j - half)
-    return image_hdu_bytes(pixels, cards, primary=True)
+
+    def __init__(self, image: PromptImage, half: int) -> None:
+        self._image = image.image
+        self._half = half
+        side = 2 * half + 1
+        cards: dict[str, HeaderValue] = {"BUNIT": image.header.get("BUNIT", "nJy"), **image.wcs_header}
+        self._reference = float(cards.get("CRPIX1", 1.0)), float(cards.get("CRPIX2", 1.0))
+        cards["CRPIX1"] = cards["CRPIX2"] = 0.0
+        blank = image_hdu_bytes(np.zeros((side, side), np.float32), cards, primary=True)
+        length = len(blank) - side * side * 4
+        length -= length % FITS_BLOCK
+        self._header = blank[:length]
+        self._places = tuple(self._header.index(key) for key in (b"CRPIX1  =", b"CRPIX2  ="))
+
+    def cut(self, x: float, y: float) -> bytes | None:
+        """Return the square around a position.
+
+        Parameters
+        ----------
+        x, y : `float`
+            Position, pixels.
+
+        Returns
+        -------
+        file : `bytes` or `None`
+            A FITS file, NaN where the image does not reach; None if it
+            reaches nowhere.
+        """
+        half, (ny, nx) = self._half, self._image.shape
+        i, j = round(x), round(y)
+        x0, x1, y0, y1 = max(0, i - half), min(nx, i + half + 1), max(0, j - half), min(ny, j + half + 1)
+        if x0 >= x1 or y0 >= y1:
+            return None
+        side = 2 * half + 1
+        pixels = np.full((side, side), np.nan, ">f4")
+        pixels[y0 - j + half : y1 - j + half, x0 - i + half : x1 - i + half] = self._image[y0:y1, x0:x1]
+        header = bytearray(self._header)
+        corner = i - half, j - half
+        for axis, place in enumerate(self._places):
+            card = fits.Card(f"CRPIX{axis + 1}", float(f"{self._reference[axis] - corner[axis]:.14g}"))
+            header[place : place + 80] = card.image.encode("ascii")
+        data = pixels.tobytes()
+        return bytes(header) + data + b"\0" * (-len(data) % FITS_BLOCK)

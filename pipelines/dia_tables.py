@@ -153,58 +153,77 @@ def summarise_objects(
     objects : `pandas.DataFrame`
         In the order of `sources`.
     """
-    known = {int(row["diaObjectId"]): row for row in rows_of(previous)}
-    wanted = sources["diaObjectId"].unique()
-    columns = ["diaObjectId", "ra", "dec", "band", "midpointMjdTai", "psfFlux", "psfFluxErr", "scienceFlux"]
-    past = history[history["diaObjectId"].isin(wanted)].reindex(columns=columns)
-    everything = (
-        pd.concat([past, sources.reindex(columns=columns)]) if len(past) else sources.reindex(columns=columns)
-    )
+    wanted = sources["diaObjectId"].to_numpy(np.int64)
+    updated = previous[previous["diaObjectId"].isin(wanted)]
+    known = {int(row["diaObjectId"]): row for row in rows_of(updated)}
+    past = history[history["diaObjectId"].isin(wanted)]
+    # One array a column: a table per object would take a millisecond each.
+    points = {
+        name: np.concatenate([t[name].to_numpy(kind) for t in (past, sources) if len(t)])
+        for name, kind in _LIGHT_CURVE.items()
+    }
+    members: dict[int, list[int]] = {}
+    for index, object_id in enumerate(points["diaObjectId"].tolist()):
+        members.setdefault(object_id, []).append(index)
     rows = []
-    for object_id in wanted.tolist():
-        light_curve = everything[everything["diaObjectId"] == object_id]
-        row: dict[str, Any] = dict(known.get(int(object_id), {}))
-        row["diaObjectId"] = int(object_id)
-        row["validityStartMjdTai"] = mjd
-        row |= _position(light_curve)
-        row["nDiaSources"] = len(light_curve)
-        row["firstDiaSourceMjdTai"] = float(light_curve["midpointMjdTai"].min())
-        row["lastDiaSourceMjdTai"] = float(light_curve["midpointMjdTai"].max())
-        for band, points in light_curve.groupby("band", sort=True):
-            row |= _fluxes(str(band), points)
+    for object_id in dict.fromkeys(wanted.tolist()):
+        curve = {name: values[members[object_id]] for name, values in points.items()}
+        row: dict[str, Any] = dict(known.get(object_id, {}))
+        row |= {
+            "diaObjectId": object_id,
+            "validityStartMjdTai": mjd,
+            "nDiaSources": len(curve["ra"]),
+            "firstDiaSourceMjdTai": float(curve["midpointMjdTai"].min()),
+            "lastDiaSourceMjdTai": float(curve["midpointMjdTai"].max()),
+        }
+        row |= _position(curve["ra"], curve["dec"])
+        for band in sorted(set(curve["band"].tolist())):
+            row |= _fluxes(str(band), {name: values[curve["band"] == band] for name, values in curve.items()})
         rows.append(row)
     result = pd.DataFrame(rows)
     counts = [c for c in result.columns if c.endswith("_psfFluxNdata")]
     return result.fillna(dict.fromkeys(counts, 0))
 
 
-def _position(points: pd.DataFrame) -> dict[str, float]:
-    ra, dec = points["ra"].to_numpy(float), points["dec"].to_numpy(float)
+#: What is needed of a light curve, and as which type.
+_LIGHT_CURVE: Mapping[str, type] = {
+    "diaObjectId": np.int64,
+    "ra": float,
+    "dec": float,
+    "band": object,
+    "midpointMjdTai": float,
+    "psfFlux": float,
+    "psfFluxErr": float,
+    "scienceFlux": float,
+}
+
+
+def _position(ra: FloatArray, dec: FloatArray) -> dict[str, float]:
     # Relative to the first, so that the mean does not break at 0 hours.
     offset = (ra - ra[0] + 180.0) % 360.0 - 180.0
     position = {"ra": float((ra[0] + offset.mean()) % 360.0), "dec": float(dec.mean())}
-    if len(points) > 1:
-        position["raErr"] = float(offset.std(ddof=1) / np.sqrt(len(points)))
-        position["decErr"] = float(dec.std(ddof=1) / np.sqrt(len(points)))
+    if len(ra) > 1:
+        position["raErr"] = float(offset.std(ddof=1) / np.sqrt(len(ra)))
+        position["decErr"] = float(dec.std(ddof=1) / np.sqrt(len(ra)))
     return position
 
 
-def _fluxes(band: str, points: pd.DataFrame) -> dict[str, float | int]:
-    flux = points["psfFlux"].to_numpy(float)
-    error = points["psfFluxErr"].to_numpy(float)
+def _fluxes(band: str, curve: Mapping[str, npt.NDArray[Any]]) -> dict[str, float | int]:
+    flux, error = curve["psfFlux"], curve["psfFluxErr"]
     good = np.isfinite(flux) & np.isfinite(error) & (error > 0)
     result: dict[str, float | int] = {f"{band}_psfFluxNdata": int(good.sum())}
     if not good.any():
         return result
-    flux, weight = flux[good], error[good] ** -2.0
+    flux, error = flux[good], error[good]
+    weight = error**-2.0
     result[f"{band}_psfFluxMean"] = float((flux * weight).sum() / weight.sum())
     result[f"{band}_psfFluxMeanErr"] = float(weight.sum() ** -0.5)
     result[f"{band}_psfFluxMin"] = float(flux.min())
     result[f"{band}_psfFluxMax"] = float(flux.max())
-    result[f"{band}_psfFluxErrMean"] = float(error[good].mean())
+    result[f"{band}_psfFluxErrMean"] = float(error.mean())
     if len(flux) > 1:
         result[f"{band}_psfFluxSigma"] = float(flux.std(ddof=1))
-    science = points["scienceFlux"].to_numpy(float)
+    science = curve["scienceFlux"]
     science = science[np.isfinite(science)]
     if len(science):
         result[f"{band}_scienceFluxMean"] = float(science.mean())

@@ -6,6 +6,7 @@ The bytes depend on nothing but the image: no date, no software version.
 from __future__ import annotations
 
 __all__ = [
+    "FITS_BLOCK",
     "PromptImageFile",
     "image_hdu_bytes",
     "prompt_image_from_fits",
@@ -29,7 +30,7 @@ from models.images import HeaderValue, MaskPlane, PromptImage, RawImage, Spatial
 PromptImageFile = str | PathLike[str]
 
 #: FITS files consist of blocks of this many bytes (FITS standard 4.0, 3.1).
-_BLOCK = 2880
+FITS_BLOCK = 2880
 #: Cards that describe how an HDU is stored, not what it shows.
 _STRUCTURAL = frozenset(
     [
@@ -107,7 +108,7 @@ def image_hdu_bytes(
             continue
         header[key if len(key) <= 8 else f"HIERARCH {key}"] = value
     pixels = data.astype(data.dtype.newbyteorder(">")).tobytes()
-    return header.tostring().encode("ascii") + pixels + b"\0" * (-len(pixels) % _BLOCK)
+    return header.tostring().encode("ascii") + pixels + b"\0" * (-len(pixels) % FITS_BLOCK)
 
 
 def _kernel_hdu(kernel: SpatialKernel, name: str) -> bytes:
@@ -209,7 +210,7 @@ class _Opened:
         assert self._hdus is not None
         for number, hdu in enumerate(self._hdus):
             info = hdu.fileinfo()
-            if info and info["datLoc"] + info["datSpan"] > -(-size // _BLOCK) * _BLOCK:
+            if info and info["datLoc"] + info["datSpan"] > -(-size // FITS_BLOCK) * FITS_BLOCK:
                 raise ValueError(
                     f"HDU {number} needs {info['datLoc'] + info['datSpan']} bytes, the file has {size}"
                 )

@@ -192,6 +192,8 @@ def _find_pattern(
             close = delta[(np.abs(delta - shift) < 1.5 * _CELL).all(axis=1)]
             best = height, matrix, centre - matrix @ centre + np.median(close, axis=0)
             chance = float(piles.mean())
+            if height > 0.5 * min(len(found), len(predicted)):
+                break  # beyond doubt; no rotation need be tried
     if best is None or best[0] < max(_FOR_SHIFT, chance + 4 * np.sqrt(chance)):
         return None
     return best[1], best[2]

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import binary_dilation
 from scipy.spatial import KDTree
 
 from models.images import SpatialKernel
+from pipelines.algorithms.filters import grow
 from pipelines.algorithms.photometry import PsfPhotometry, psf_photometry
 from pipelines.algorithms.score import Peaks, find_peaks
 
@@ -108,7 +108,7 @@ def select_candidates(
     limits : `Limits`
     """
     # A peak next to a hole in the image is the hole's.
-    usable = ~binary_dilation(bad) if bad.any() else ~bad
+    usable = ~grow(bad)
     peaks = find_peaks(score, usable, limits.threshold)
     photometry = psf_photometry(difference, variance, bad, psf, peaks.x, peaks.y)
     tests = {

@@ -6,7 +6,7 @@ an FFT there and back 14.
 
 from __future__ import annotations
 
-__all__ = ["convolve", "convolve_varying", "fft_shape", "kernel_transform"]
+__all__ = ["convolve_varying", "fft_shape", "kernel_transform"]
 
 from functools import lru_cache
 
@@ -42,17 +42,12 @@ def kernel_transform(kernel: Float32Array, shape: tuple[int, int]) -> ComplexArr
     """
     half = kernel.shape[0] // 2
     padded = np.zeros(shape, np.float32)
-    padded[: kernel.shape[0], : kernel.shape[1]] = kernel
-    return fft.rfft2(np.roll(padded, (-half, -half), (0, 1)), workers=1)
-
-
-def convolve(image: Float32Array, kernel: Float32Array) -> Float32Array:
-    """Convolve an image with one kernel; beyond its border it is 0."""
-    shape = fft_shape(image.shape, kernel.shape[0])
-    product = fft.rfft2(image, shape, workers=1)
-    product *= kernel_transform(kernel, shape)
-    ny, nx = image.shape
-    return fft.irfft2(product, shape, workers=1, overwrite_x=True)[:ny, :nx]
+    # Quarter by quarter: rolling the whole array takes as long as transforming it.
+    padded[: half + 1, : half + 1] = kernel[half:, half:]
+    padded[: half + 1, -half:] = kernel[half:, :half]
+    padded[-half:, : half + 1] = kernel[:half, half:]
+    padded[-half:, -half:] = kernel[:half, :half]
+    return fft.rfft2(padded, workers=1)
 
 
 def convolve_varying(image: Float32Array, kernel: SpatialKernel) -> Float32Array:

@@ -13,7 +13,8 @@ __all__ = ["find_cosmic_rays", "repair"]
 import numba
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import binary_dilation, uniform_filter
+
+from pipelines.algorithms.filters import box_mean, grow
 
 Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -136,11 +137,11 @@ def find_cosmic_rays(
     Returns
     -------
     hits : `numpy.ndarray`
-        Marked pixels, grown by one to the four sides.
+        Marked pixels, grown by one to all sides.
     """
     # A hit's own photon noise must not hide it: cap the variance at that of
     # the smoothed image.
-    smooth = uniform_filter(image, 5)
+    smooth = box_mean(image, 2)
     expected = np.maximum(smooth, np.float32(0))
     expected *= np.float32(1.0 / electrons_per_unit)
     expected += np.float32(1.2 * sky_variance)
@@ -150,7 +151,7 @@ def find_cosmic_rays(
     _significance(image, sigma, score)
     hits = np.zeros(image.shape, bool)
     _find(image, sigma, score, bad, np.float32(threshold), np.float32(low), np.float32(contrast), hits)
-    return binary_dilation(hits)
+    return grow(hits)
 
 
 @numba.njit(cache=True)

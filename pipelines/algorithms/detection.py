@@ -101,10 +101,9 @@ def detect(
     x, y = found["x"].copy(), found["y"].copy()
     if len(found):
         best = slice(0, window)
-        # sep's windowed centroid wants the sigma of a Gaussian with the source's
-        # half-light radius; its second moment is close enough.
-        width = np.clip(size[best], 0.8, 3.0 * float(np.median(size)))
-        x[best], y[best], failed = sep.winpos(image, x[best], y[best], width, mask=bad)
+        # A window somewhat narrower than stars keeps neighbours and noise out.
+        width = np.full(len(x[best]), max(0.8, 0.75 * float(np.median(size[best]))))
+        x[best], y[best], failed = sep.winpos(image, x[best], y[best], width, mask=bad, subpix=1)
         wandered = np.hypot(x[best] - found["x"][best], y[best] - found["y"][best]) > 1.5
         undo = (failed != 0) | wandered
         x[best][undo] = found["x"][best][undo]

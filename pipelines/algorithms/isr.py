@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import binary_dilation
 
 from config.instruments import Detector
 from models.errors import UnreadableImage
 from models.images import MaskPlane
+from pipelines.algorithms.filters import grow
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -125,7 +125,7 @@ def remove_signature(
     image = assembled.image
     mask = np.zeros(image.shape, np.int32)
     # Charge of a saturated pixel spills into its neighbours.
-    mask[binary_dilation(assembled.saturated, iterations=1)] |= MaskPlane.SAT
+    mask[grow(assembled.saturated)] |= MaskPlane.SAT
     for name, calibration in (("bias", bias), ("dark", dark), ("flat", flat)):
         if calibration is not None and calibration.shape != image.shape:
             raise ValueError(f"the {name} has shape {calibration.shape}, the detector {image.shape}")

@@ -7,10 +7,10 @@ __all__ = ["autocovariance", "blank_sky", "blank_sky_rms", "predict_difference_r
 import numpy as np
 import numpy.typing as npt
 from scipy import fft
-from scipy.ndimage import uniform_filter
 from scipy.signal import fftconvolve
 
 from pipelines.algorithms.background import robust_rms
+from pipelines.algorithms.filters import box_mean, grow
 
 Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -36,14 +36,14 @@ def blank_sky(image: Float32Array, bad: BoolArray, *, sources: Float32Array | No
     for pixels in (image, sources):
         if pixels is None:
             continue
-        smooth = uniform_filter(np.where(bad, np.float32(0), pixels), 5)
+        smooth = box_mean(np.where(bad, np.float32(0), pixels), 2)
         sample = smooth[sky]
         if sample.size == 0:
             return sky
         centre = float(np.median(sample))
-        faint = np.abs(smooth - np.float32(centre)) < 2.5 * robust_rms(sample)
-        # Grown by 7 pixels: wings of stars reach beyond what is seen.
-        sky &= uniform_filter(faint.astype(np.float32), 15) > 1 - 0.5 / 225
+        bright = np.abs(smooth - np.float32(centre)) > 2.5 * robust_rms(sample)
+        # Wings of stars reach beyond what is seen.
+        sky &= ~grow(bright, 7)
     return sky
 
 

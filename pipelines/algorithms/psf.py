@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["PsfFit", "fit_psf", "fwhm_of", "shift_matrix"]
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -147,7 +148,7 @@ def fit_psf(
     core = radius.ravel() < 6
     weight = np.minimum(np.sqrt(flux / np.median(flux)), _MAX_WEIGHT)
     good = np.ones(len(use), bool)
-    coefficients = np.zeros((design.shape[1], pixels.shape[1]))
+    coefficients: npt.NDArray[Any] = np.zeros((design.shape[1], pixels.shape[1]))
     for _ in range(4):
         w = weight[good][:, None]
         coefficients = np.linalg.lstsq(design[good] * w, pixels[good] * w, rcond=None)[0]

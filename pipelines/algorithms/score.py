@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import fft
+from scipy.signal import fftconvolve
 
 from models.images import SpatialKernel
 from pipelines.algorithms.background import robust_rms
@@ -71,7 +72,7 @@ def score_image(
     the square of both.
     """
     ny, nx = difference.shape
-    pad = psf.coefficients.shape[1] // 2 + 6
+    pad = psf.coefficients.shape[1] - 1
     score = np.zeros(difference.shape, np.float32)
     filled = np.where(bad, np.float32(0), difference)
     weighted = np.where(bad, np.float32(0), variance)
@@ -82,20 +83,21 @@ def score_image(
             ya, yb, xa, xb = max(0, y0 - pad), min(ny, y1 + pad), max(0, x0 - pad), min(nx, x1 + pad)
             middle = (x0 + x1) / 2, (y0 + y1) / 2
             profile = psf.normalised_at(*middle)
-            shape = fft_shape((yb - ya, xb - xa), profile.shape[0])
+            shape = fft_shape((yb - ya, xb - xa), pad)
             there = np.s_[ya:yb, xa:xb]
             matched = np.conj(kernel_transform(profile, shape))
             flux = fft.irfft2(fft.rfft2(filled[there], shape, workers=1) * matched, shape, workers=1)
             noise = fft.rfft2(weighted[there], shape, workers=1)
             noise *= np.conj(kernel_transform(profile * profile, shape))
             if template_variance is not None and kernel is not None:
-                both = fft.irfft2(matched * kernel_transform(kernel.at(*middle), shape), shape, workers=1)
-                noise += fft.rfft2(template_variance[there], shape, workers=1) * fft.rfft2(
-                    both * both, workers=1
+                # The kernel correlated with the profile, on its own few pixels.
+                both = fftconvolve(kernel.at(*middle), profile[::-1, ::-1])
+                noise += fft.rfft2(template_variance[there], shape, workers=1) * np.conj(
+                    kernel_transform((both * both)[::-1, ::-1], shape)
                 )
             sigma = fft.irfft2(noise, shape, workers=1)
             inner = np.s_[y0 - ya : y1 - ya, x0 - xa : x1 - xa]
-            floor = np.float32(1e-6 * max(float(np.median(sigma[inner])), 1e-30))
+            floor = np.float32(1e-6 * max(float(sigma[inner].mean()), 1e-30))
             score[y0:y1, x0:x1] = flux[inner] / np.sqrt(np.maximum(sigma[inner], floor))
     # Quartiles of every fourth pixel: a hundred thousand numbers are plenty.
     sample = score[::2, ::2][~bad[::2, ::2]]

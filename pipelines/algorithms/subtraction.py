@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.images import MaskPlane, PromptImage, SpatialKernel, field_terms
-from pipelines.algorithms.convolution import convolve, convolve_varying
+from pipelines.algorithms.convolution import convolve_varying
 from pipelines.algorithms.kernel import KernelFit
 from pipelines.algorithms.noise import autocovariance, blank_sky, blank_sky_rms, predict_difference_rms
 
@@ -45,7 +45,14 @@ def subtract(
     for term, coefficient in zip(terms, fit.background, strict=True):
         difference -= np.asarray(coefficient * term, np.float32)
     middle = fit.kernel.at(nx / 2, ny / 2)
-    return difference, variance + np.maximum(convolve(template_variance, middle * middle), np.float32(0))
+    # As if the template's variance did not change over the kernel. Where it
+    # matters to the last digit, in the score image, it is convolved.
+    return difference, variance + template_variance * np.float32((middle.astype(float) ** 2).sum())
+
+
+#: Side of the part in the middle in which noise is measured, pixels: enough
+#: blank sky for a rms to a percent.
+_NOISE_SIDE = 640
 
 
 @dataclass
@@ -84,14 +91,20 @@ def sky_noise(
         Of the difference.
     kernel : `models.images.SpatialKernel`
     """
-    bad = mask & int(MaskPlane.unusable()) != 0
-    sky = blank_sky(science.image, bad, sources=template.image)
-    covariance = autocovariance(template.image, sky)
-    rms = blank_sky_rms(science.image, sky)
     ny, nx = science.shape
+    part = _middle(ny), _middle(nx)
+    bad = mask[part] & int(MaskPlane.unusable()) != 0
+    sky = blank_sky(science.image[part], bad, sources=template.image[part])
+    covariance = autocovariance(template.image[part], sky)
+    rms = blank_sky_rms(science.image[part], sky)
     return SkyNoise(
-        measured=blank_sky_rms(difference, sky),
+        measured=blank_sky_rms(difference[part], sky),
         predicted=predict_difference_rms(rms, covariance, kernel.at(nx / 2, ny / 2)),
         science=rms,
         template=float(np.sqrt(max(covariance[covariance.shape[0] // 2, covariance.shape[1] // 2], 0.0))),
     )
+
+
+def _middle(length: int) -> slice:
+    margin = max(0, (length - _NOISE_SIDE) // 2)
+    return slice(margin, length - margin)

@@ -18,7 +18,6 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
-from scipy.ndimage import binary_dilation
 from scipy.spatial import KDTree
 
 from models.images import HeaderValue, MaskPlane, PromptImage, wcs_cards
@@ -26,6 +25,7 @@ from pipelines.algorithms.astrometry import AstrometricFit, fit_astrometry
 from pipelines.algorithms.background import subtract_background
 from pipelines.algorithms.cosmic_rays import find_cosmic_rays, repair
 from pipelines.algorithms.detection import Detections, detect
+from pipelines.algorithms.filters import grow
 from pipelines.algorithms.photometry import PsfPhotometry, fit_zero_point, psf_photometry
 from pipelines.algorithms.psf import PsfFit, fit_psf
 from pipelines.errors import CalibrationFailed
@@ -165,6 +165,7 @@ class CalibrateImageTask(pipeBase.PipelineTask):
         self._record(fit, psf, zero_point.scatter, zero_point.stars, len(found))
         table = _source_table(found, photometry, zero_point.scale, header)
         table["refId"] = np.where(matched >= 0, reference.id[matched], 0)
+        table["isMatched"] = matched >= 0
         table["isStar"] = False
         table["isStar"][stars] = True
         return pipeBase.Struct(preliminary_visit_image=calibrated, single_visit_star=table)
@@ -210,7 +211,7 @@ class CalibrateImageTask(pipeBase.PipelineTask):
         keep = (found.size[candidates] < 1.25 * size) & (found.size[candidates] > 0.75 * size)
         keep &= found.elongation[candidates] < 1.5
         keep &= (found.flags[candidates] & 0b11100) == 0  # saturated, truncated, cut at a border
-        near_saturation = _dilated(mask & int(MaskPlane.SAT | MaskPlane.BAD) != 0)
+        near_saturation = grow(mask & int(MaskPlane.SAT | MaskPlane.BAD) != 0, 3)
         ix = np.clip(np.rint(found.x[candidates]).astype(int), 0, mask.shape[1] - 1)
         iy = np.clip(np.rint(found.y[candidates]).astype(int), 0, mask.shape[0] - 1)
         keep &= ~near_saturation[iy, ix]
@@ -232,10 +233,6 @@ class CalibrateImageTask(pipeBase.PipelineTask):
             "zero point of %d stars, scatter %.1f %%.",
             sources, len(fit.detections), fit.rms, fit.shift, len(psf.stars), psf.fwhm, stars, 100 * scatter,
         )  # fmt: skip
-
-
-def _dilated(flag: npt.NDArray[np.bool_], reach: int = 3) -> npt.NDArray[np.bool_]:
-    return binary_dilation(flag, iterations=reach) if flag.any() else flag
 
 
 def _isolated(found: Detections, candidates: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

@@ -12,12 +12,11 @@ from typing import Any
 import lsst.pex.config as pexConfig
 import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT
-import numpy as np
 import pandas as pd
 
 from models.alerts import AlertPackets
 from models.images import PromptImage
-from pipelines.alert_packets import AlertBuilder, cutout_fits
+from pipelines.alert_packets import AlertBuilder, CutoutMaker
 from pipelines.dia_tables import rows_of
 from repos.alert_schema import latest_alert_schema_version, load_alert_schema
 
@@ -118,24 +117,28 @@ class MakeAlertsTask(pipeBase.PipelineTask):
         version = latest_alert_schema_version()
         builder = AlertBuilder(load_alert_schema(version))
         objects = {int(row["diaObjectId"]): row for row in rows_of(dia_object)}
-        previous = _by_object(history)
-        forced = _by_object(forced_history)
-        images = {"cutoutScience": science, "cutoutTemplate": template, "cutoutDifference": difference}
+        previous = _by_object(history, set(objects))
+        forced = _by_object(forced_history, set(objects))
+        makers = {
+            name: CutoutMaker(image, self.config.half_cutout)
+            for name, image in (
+                ("cutoutScience", science),
+                ("cutoutTemplate", template),
+                ("cutoutDifference", difference),
+            )
+        }
         packets: list[dict[str, Any]] = []
         for row in rows_of(dia_source):
             if row["isDipole"] and not self.config.alert_dipoles:
                 continue
             object_id = int(row["diaObjectId"])
-            cutouts = {
-                name: cutout_fits(image, row["x"], row["y"], self.config.half_cutout)
-                for name, image in images.items()
-            }
+            cutouts = {name: maker.cut(row["x"], row["y"]) for name, maker in makers.items()}
             packets.append(
                 builder.alert(
                     builder.record("diaSource", row),
                     builder.record("diaObject", objects[object_id]),
-                    builder.records("diaSource", previous[object_id]) if object_id in previous else [],
-                    builder.records("diaForcedSource", forced[object_id]) if object_id in forced else [],
+                    [builder.record("diaSource", r) for r in previous.get(object_id, ())],
+                    [builder.record("diaForcedSource", r) for r in forced.get(object_id, ())],
                     cutouts,
                 )
             )
@@ -144,6 +147,9 @@ class MakeAlertsTask(pipeBase.PipelineTask):
         return pipeBase.Struct(alert_packets=AlertPackets(version, packets))
 
 
-def _by_object(table: pd.DataFrame) -> dict[int, pd.DataFrame]:
-    ids = table["diaObjectId"].to_numpy()
-    return {int(key): table[ids == key] for key in np.unique(ids)}
+def _by_object(table: pd.DataFrame, wanted: set[int]) -> dict[int, list[dict[str, Any]]]:
+    """Return the rows of wanted objects, by object."""
+    result: dict[int, list[dict[str, Any]]] = {}
+    for row in rows_of(table[table["diaObjectId"].isin(wanted)]):
+        result.setdefault(int(row["diaObjectId"]), []).append(row)
+    return result

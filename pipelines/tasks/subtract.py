@@ -11,13 +11,12 @@ import lsst.pex.config as pexConfig
 import lsst.pipe.base as pipeBase
 import lsst.pipe.base.connectionTypes as cT
 import numpy as np
-import numpy.typing as npt
 from astropy.table import Table
-from scipy.ndimage import maximum_filter
 
 from models.images import HeaderValue, MaskPlane, PromptImage
 from pipelines.algorithms.background import subtract_background
 from pipelines.algorithms.cosmic_rays import repair
+from pipelines.algorithms.filters import grow
 from pipelines.algorithms.kernel import KernelFit, fit_kernel
 from pipelines.algorithms.subtraction import SkyNoise, sky_noise, subtract
 from pipelines.algorithms.warp import pixel_map, warp_into
@@ -65,6 +64,9 @@ class SubtractConfig(pipeBase.PipelineTaskConfig, pipelineConnections=SubtractCo
     kernel_degree = pexConfig.Field(dtype=int, default=1, doc="Degree of the kernel's variation.")
     background_degree = pexConfig.Field(dtype=int, default=1, doc="Degree of the difference in sky.")
     max_stars = pexConfig.Field(dtype=int, default=100, doc="Stars that the kernel is fitted to, at most.")
+    enough_stars = pexConfig.Field(
+        dtype=int, default=12, doc="With fewer stars, other known objects help to fit the kernel."
+    )
     min_coverage = pexConfig.Field(
         dtype=float, default=0.05, doc="Part of the image that the template must cover."
     )
@@ -107,10 +109,9 @@ class SubtractTask(pipeBase.PipelineTask):
         fit = self._match(science, aligned, stars)
         difference, variance = subtract(science.image, science.variance, aligned.image, aligned.variance, fit)
         # The kernel spreads what is wrong with a template pixel over its core.
-        spread = maximum_filter((aligned.unusable()).astype(np.uint8), 5).astype(bool)
         mask = science.mask.copy()
-        mask[spread] |= MaskPlane.NO_DATA
-        mask[_border(empty)] |= MaskPlane.EDGE | MaskPlane.NO_DATA
+        mask[grow(aligned.unusable(), 2)] |= MaskPlane.NO_DATA
+        mask[grow(empty, 10)] |= MaskPlane.EDGE | MaskPlane.NO_DATA
         difference[mask & int(MaskPlane.NO_DATA) != 0] = 0
         noise = sky_noise(science, aligned, difference, mask, fit.kernel)
         self._record(fit, noise, float(empty.mean()))
@@ -151,7 +152,7 @@ class SubtractTask(pipeBase.PipelineTask):
 
     def _match(self, science: PromptImage, aligned: PromptImage, stars: Table) -> KernelFit:
         assert science.variance is not None and aligned.variance is not None
-        chosen = stars[np.asarray(stars["isStar"], bool)]
+        chosen = self._choose(stars)
         fit = fit_kernel(
             science.image,
             aligned.image,
@@ -173,6 +174,19 @@ class SubtractTask(pipeBase.PipelineTask):
             )
         return fit
 
+    def _choose(self, sources: Table) -> Table:
+        """Return what the kernel is fitted to: stars, or where they are few
+        other known objects as well, because these are convolved alike.
+        """
+        star = np.asarray(sources["isStar"], bool)
+        if star.sum() >= self.config.enough_stars:
+            return sources[star]
+        error = np.asarray(sources["psfFluxErr"], float)
+        bright = np.asarray(sources["psfFlux"], float) > 30.0 * error
+        clean = (np.asarray(sources["flags"], int) & 0b11100) == 0
+        known = np.asarray(sources["isMatched"], bool)
+        return sources[star | (known & bright & clean)]
+
     def _record(self, fit: KernelFit, noise: SkyNoise, uncovered: float) -> None:
         self.metadata["kernel_stars"] = fit.stars
         self.metadata["kernel_sum"] = fit.scale
@@ -184,8 +198,3 @@ class SubtractTask(pipeBase.PipelineTask):
             "Kernel of %d stars, sum %.3f, chi2 %.2f; rms of blank sky %.4g nJy, predicted %.4g.",
             fit.stars, fit.scale, fit.chi2, noise.measured, noise.predicted,
         )  # fmt: skip
-
-
-def _border(empty: npt.NDArray[np.bool_], reach: int = 21) -> npt.NDArray[np.bool_]:
-    """Grow the part without template by what the kernel reaches."""
-    return maximum_filter(empty.astype(np.uint8), reach).astype(bool) if empty.any() else empty
