@@ -8,7 +8,6 @@ from __future__ import annotations
 
 __all__ = [
     "Answer",
-    "Claim",
     "Selector",
     "Slots",
     "VisitAdmission",
@@ -34,6 +33,7 @@ from models.errors import (
     UnusableVisit,
 )
 from models.events import OutboxMessage
+from models.ledger import Claim
 from models.outcomes import Result, VisitOutcome
 from models.pipelines import SelectedPipelines
 from models.times import day_obs, output_date
@@ -54,26 +54,6 @@ _LOG_WORDS = {
     Result.FAILED: "Error",
     Result.NOT_RETRIABLE: "Error",
 }
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What the ledger says to the wish to process a visit.
-
-    Attributes
-    ----------
-    granted : `bool`
-        Whether the visit may be processed now. If not, and there is no
-        `outcome`, somebody else processes it.
-    attempt : `int`
-        1 for the first time.
-    outcome : `models.outcomes.VisitOutcome` or `None`
-        The final result of an earlier attempt, which stands.
-    """
-
-    granted: bool
-    attempt: int = 1
-    outcome: VisitOutcome | None = None
 
 
 class VisitLedger(Protocol):
@@ -229,7 +209,13 @@ class VisitAdmission:
         self._labels = labels
         self._lock = threading.Lock()
         self._running: set[VisitKey] = set()
+        self._ledger_trouble: str | None = None
         self._stopping = threading.Event()
+
+    @property
+    def ledger_trouble(self) -> str | None:
+        """What was wrong with the ledger when it was last needed."""
+        return self._ledger_trouble
 
     def stop_waiting(self) -> None:
         """Give up soon on what could take long: the service is stopping."""
@@ -328,12 +314,15 @@ class VisitAdmission:
 
     def _claim(self, visit: FannedOutVisit, deployment_id: str, day: int) -> Claim:
         try:
-            return self._ledger.claim(visit, deployment_id, day)
+            claim = self._ledger.claim(visit, deployment_id, day)
         except ProcessingError as error:
+            self._ledger_trouble = str(error)
             # The APDB and deterministic ids keep a repetition harmless, and a
             # visit that waits for its ledger is a visit lost.
             _log.error("The ledger cannot be asked about %s; processing goes on: %s", visit, error)
             return Claim(granted=True)
+        self._ledger_trouble = None
+        return claim
 
     def _process(self, request: ProcessVisit) -> Finished:
         visit = request.visit
@@ -369,14 +358,17 @@ class VisitAdmission:
         while True:
             try:
                 self._ledger.finish(request.visit, deployment_id, day, finished.outcome, finished.outbox)
-                return finished.outcome
             except Exception as error:
+                self._ledger_trouble = str(error)
                 pause = _RECORD_PAUSES[min(attempt, len(_RECORD_PAUSES) - 1)]
                 attempt += 1
                 out_of_time = time.monotonic() + pause > deadline
                 if out_of_time or self._stopping.wait(pause):
                     return self._give_up(request, finished, error)
                 _log.warning("Recording the result of %s failed; trying again: %s", request.visit, error)
+            else:
+                self._ledger_trouble = None
+                return finished.outcome
 
     def _give_up(self, request: ProcessVisit, finished: Finished, error: Exception) -> VisitOutcome:
         # Somebody must be able to bring this in by hand.

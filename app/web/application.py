@@ -6,8 +6,6 @@ __all__ = ["create_app"]
 
 import hmac
 import logging
-from collections.abc import Callable
-from functools import wraps
 from http import HTTPStatus
 from typing import Any
 
@@ -19,12 +17,12 @@ from werkzeug.exceptions import HTTPException
 from app.web.events import read_visit
 from app.web.openapi import openapi_document
 from app.web.problems import PROBLEM_TYPE, Problem, problem_for_error, problem_for_outcome
-from app.web.schemas import Health, Readiness, SlotReport, VisitAnswer, VisitList, VisitQuery
+from app.web.schemas import Health, Readiness, SlotReport, VisitAnswer, VisitList, VisitQuery, VisitReport
 from app.web.service import PromptService
 from app.web.status import status_page
 from models.errors import InvalidMessage, PromptProcessingError
 from models.outcomes import Result
-from models.visits import FannedOutVisit
+from models.visits import FannedOutVisit, VisitKey
 
 _log = logging.getLogger(__name__)
 
@@ -44,45 +42,61 @@ def create_app(service: PromptService) -> Flask:
     service : `app.web.service.PromptService`
         Need not be started yet.
     """
-    app = Flask("app.web", root_path=None)
+    app = Flask("app.web")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     # A path with a doubled slash names nothing here; redirecting a POST that
-    # took minutes to compose helps nobody.
+    # takes minutes helps nobody.
     app.url_map.merge_slashes = False
     app.extensions["prompt-service"] = service
-    document = openapi_document(service.version, has_token=service.token is not None)
+    routes = _Routes(service)
+    app.add_url_rule("/next-visit", view_func=routes.next_visit, methods=["POST"])
+    app.add_url_rule("/health", view_func=routes.health)
+    app.add_url_rule("/ready", view_func=routes.ready)
+    app.add_url_rule("/metrics", view_func=routes.metrics)
+    app.add_url_rule("/api/visits", view_func=routes.visits)
+    app.add_url_rule("/api/visits/<instrument>/<path:group>/<int:detector>", view_func=routes.visit)
+    app.add_url_rule("/", view_func=routes.status)
+    app.add_url_rule("/openapi.json", view_func=routes.openapi)
+    app.register_error_handler(HTTPException, routes.http_problem)
+    app.register_error_handler(Exception, routes.unexpected)
+    return app
 
-    @app.post("/next-visit")
-    def next_visit() -> Response:
-        if (refused := _check_token(service)) is not None:
+
+class _Routes:
+    """The views; each translates between HTTP and the service."""
+
+    def __init__(self, service: PromptService) -> None:
+        self._service = service
+        self._document = openapi_document(service.version, has_token=service.token is not None)
+
+    def next_visit(self) -> Response:
+        """Process a visit."""
+        if (refused := self._check_token()) is not None:
             return refused
         visit: FannedOutVisit | None = None
         try:
-            try:
-                visit = read_visit(dict(request.headers), request.get_data())
-            except InvalidMessage as error:
-                service.metrics.rejected(problem_for_error(error).title, str(error))
-                raise
-            answer = service.admission.handle(visit)
+            visit = self._read_visit()
+            answer = self._service.admission.handle(visit)
         except PromptProcessingError as error:
             return _problem(problem_for_error(error).about(visit))
         if answer.outcome.result is Result.PROCESSED:
             return _json(VisitAnswer.of(answer))
         return _problem(problem_for_outcome(answer.outcome).about(visit))
 
-    @app.get("/health")
-    def health() -> Response:
+    def health(self) -> Response:
+        """Say that the process can answer."""
         return _json(Health())
 
-    @app.get("/ready")
-    def ready() -> Response:
-        pool = service.slots.snapshot()
+    def ready(self) -> Response:
+        """Say whether a visit could be accepted."""
+        pool = self._service.slots.snapshot()
+        degraded = self._service.degraded()
         reason = ""
         if pool.closing:
             reason = "the service is shutting down"
         elif not pool.usable:
-            reason = "no slot is ready: " + ("; ".join(service.degraded()) or "they are starting")
+            reason = "no slot is ready: " + ("; ".join(degraded) or "they are starting")
         elif pool.full:
             reason = f"{pool.waiting} visits wait for a slot already"
         if reason:
@@ -94,60 +108,63 @@ def create_app(service: PromptService) -> Flask:
             for s in pool.slots
         ]
         return _json(
-            Readiness(
-                deployment_id=pool.deployment_id,
-                waiting=pool.waiting,
-                slots=slots,
-                degraded=service.degraded(),
-            )
+            Readiness(deployment_id=pool.deployment_id, waiting=pool.waiting, slots=slots, degraded=degraded)
         )
 
-    @app.get("/metrics")
-    def metrics() -> Response:
-        return Response(generate_latest(service.metrics.registry), content_type=CONTENT_TYPE_LATEST)
+    def metrics(self) -> Response:
+        """Return the metrics."""
+        return Response(generate_latest(self._service.metrics.registry), content_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/api/visits")
-    @_reads_ledger
-    def visits() -> Response:
+    def visits(self) -> Response:
+        """List visits."""
         try:
             query = VisitQuery.model_validate(request.args.to_dict())
         except ValidationError as error:
             faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             return _problem(Problem.make(HTTPStatus.BAD_REQUEST, "invalid-query", faults))
-        return _json(VisitList(visits=list(service.history.visits(query.day_obs, query.limit))))
+        records = self._service.history.visits(query.day_obs, query.limit)
+        return _json(VisitList(visits=[VisitReport.of(record) for record in records]))
 
-    @app.get("/api/visits/<instrument>/<path:group>/<int:detector>")
-    @_reads_ledger
-    def visit(instrument: str, group: str, detector: int) -> Response:
-        report = service.history.visit(instrument, group, detector) if detector <= _MAX_ID else None
-        if report is None:
-            return _problem(
-                Problem.make(
-                    HTTPStatus.NOT_FOUND,
-                    "unknown-visit",
-                    "the ledger has no such visit",
-                    instrument=instrument,
-                    group=group,
-                    detector=detector,
-                )
-            )
-        return _json(report)
+    def visit(self, instrument: str, group: str, detector: int) -> Response:
+        """Return one visit."""
+        # An id beyond what a ledger can hold is not asked for.
+        key = VisitKey(instrument, group, detector)
+        record = self._service.history.visit(key) if detector <= _MAX_ID else None
+        if record is not None:
+            return _json(VisitReport.of(record))
+        problem = Problem.make(HTTPStatus.NOT_FOUND, "unknown-visit", "the ledger has no such visit")
+        about = {"instrument": instrument, "group": group, "detector": detector}
+        return _problem(problem.model_copy(update=about))
 
-    @app.get("/")
-    def status() -> str:
-        return render_template("status.html", page=status_page(service))
+    def status(self) -> str:
+        """Return the status page."""
+        return render_template("status.html", page=status_page(self._service))
 
-    @app.get("/openapi.json")
-    def openapi() -> dict[str, Any]:
-        return document
+    def openapi(self) -> dict[str, Any]:
+        """Return the description of all this."""
+        return self._document
 
-    @app.errorhandler(HTTPException)
-    def refused(error: HTTPException) -> Response:
-        return _http_problem(error, service)
+    def http_problem(self, error: HTTPException) -> Response:
+        """Give an error of the framework the form of ours, headers included."""
+        original = error.get_response()
+        if original.status_code < HTTPStatus.BAD_REQUEST:
+            return Response(original.get_data(), original.status_code, original.headers)
+        name = (error.name or "error").lower().replace(" ", "-")
+        detail = error.description or name
+        if original.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            name, detail = "too-large", f"a visit fits into {MAX_BODY // 1024} KiB; this body does not"
+        response = _problem(Problem.make(original.status_code, name, detail))
+        if "Allow" in original.headers:
+            response.headers["Allow"] = original.headers["Allow"]
+        if request.path == "/next-visit":
+            self._service.metrics.rejected(name, detail)
+        return response
 
-    @app.errorhandler(Exception)
-    def unexpected(error: Exception) -> Response:
-        _log.exception("Unexpected error while answering %s %s.", request.method, request.path)
+    def unexpected(self, error: Exception) -> Response:
+        """Answer when something of ours is broken."""
+        if isinstance(error, PromptProcessingError):
+            return _problem(problem_for_error(error))
+        _log.error("Unexpected error while answering %s %s.", request.method, request.path, exc_info=error)
         return _problem(
             Problem.make(
                 HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -156,42 +173,32 @@ def create_app(service: PromptService) -> Flask:
             )
         )
 
-    return app
-
-
-def _reads_ledger(view: Callable[..., Response]) -> Callable[..., Response]:
-    """Answer 503 when the ledger cannot be read."""
-
-    @wraps(view)
-    def wrapped(**arguments: Any) -> Response:
+    def _read_visit(self) -> FannedOutVisit:
         try:
-            return view(**arguments)
-        except PromptProcessingError as error:
-            return _problem(problem_for_error(error))
+            return read_visit(dict(request.headers), request.get_data())
+        except InvalidMessage as error:
+            self._service.metrics.rejected(problem_for_error(error).title, str(error))
+            raise
 
-    return wrapped
-
-
-def _check_token(service: PromptService) -> Response | None:
-    if service.token is None:
-        return None
-    scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
-    # As bytes: compare_digest refuses text that is not ASCII.
-    same = hmac.compare_digest(
-        presented.strip().encode("utf-8", "surrogateescape"), service.token.encode("utf-8")
-    )
-    if scheme.lower() == "bearer" and same:
-        return None
-    service.metrics.rejected("unauthorised", "the request has no token or a wrong one")
-    response = _problem(
-        Problem.make(
-            HTTPStatus.UNAUTHORIZED,
-            "unauthorised",
-            "this service wants a token: send the header 'Authorization: Bearer <token>'",
+    def _check_token(self) -> Response | None:
+        token = self._service.token
+        if token is None:
+            return None
+        scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
+        # As bytes: compare_digest refuses text that is not ASCII.
+        same = hmac.compare_digest(presented.strip().encode("utf-8", "surrogateescape"), token.encode())
+        if scheme.lower() == "bearer" and same:
+            return None
+        self._service.metrics.rejected("unauthorised", "the request has no token or a wrong one")
+        response = _problem(
+            Problem.make(
+                HTTPStatus.UNAUTHORIZED,
+                "unauthorised",
+                "this service wants a token: send the header 'Authorization: Bearer <token>'",
+            )
         )
-    )
-    response.headers["WWW-Authenticate"] = "Bearer"
-    return response
+        response.headers["WWW-Authenticate"] = "Bearer"
+        return response
 
 
 def _json(body: BaseModel) -> Response:
@@ -204,22 +211,4 @@ def _problem(problem: Problem) -> Response:
     )
     if problem.retry_after is not None:
         response.headers["Retry-After"] = str(problem.retry_after)
-    return response
-
-
-def _http_problem(error: HTTPException, service: PromptService) -> Response:
-    """Give an error of the framework the form of ours, headers included."""
-    original = error.get_response()
-    if original.status_code < HTTPStatus.BAD_REQUEST:
-        return Response(original.get_data(), original.status_code, original.headers)
-    name = (error.name or "error").lower().replace(" ", "-")
-    detail = error.description or name
-    if original.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        name, detail = "too-large", f"a visit fits into {MAX_BODY // 1024} KiB; this body does not"
-    response = _problem(Problem.make(original.status_code, name, detail))
-    for header in ("Allow", "WWW-Authenticate", "Retry-After"):
-        if header in original.headers:
-            response.headers[header] = original.headers[header]
-    if request.path == "/next-visit":
-        service.metrics.rejected(name, detail)
     return response

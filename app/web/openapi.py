@@ -130,17 +130,19 @@ def _get(
 
 
 def _next_visit(*, has_token: bool) -> dict[str, Any]:
-    visit = {"$ref": _SCHEMAS + FannedOutVisit.__name__}
     event = {"$ref": _SCHEMAS + "CloudEvent"}
     operation: dict[str, Any] = {
         "operationId": "nextVisit",
         "summary": "Process a visit; answered when that is over.",
-        "description": "A CloudEvent in structured mode, or in binary mode with ce-* headers.",
+        "description": (
+            "A CloudEvent in structured mode as described here; or in binary mode, with ce-* headers "
+            "for its attributes and the visit alone as the body."
+        ),
         "requestBody": {
             "required": True,
             "content": {
                 "application/cloudevents+json": {"schema": event},
-                "application/json": {"schema": {"anyOf": [event, visit]}},
+                "application/json": {"schema": event},
             },
         },
         "responses": {

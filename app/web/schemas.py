@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from models.ledger import VisitRecord
 from models.outcomes import Timings
 from services.admission import Answer
 
@@ -69,6 +70,26 @@ class VisitReport(_Body):
     warnings: tuple[str, ...] = ()
     timings: Timings = Field(default_factory=Timings)
 
+    @classmethod
+    def of(cls, record: VisitRecord) -> VisitReport:
+        """Build the report from the ledger's record."""
+        visit, outcome = record.visit, record.outcome
+        known = {"result", "preprocessing_pipeline", "alert_files", "retry_after"}
+        return cls(
+            instrument=visit.instrument,
+            group=visit.groupId,
+            detector=visit.detector,
+            deployment_id=record.deployment_id,
+            day_obs=record.day_obs,
+            state=record.state,
+            attempts=record.attempts,
+            survey=visit.survey,
+            filter=visit.filters,
+            began=record.started.timestamp(),
+            ended=record.finished.timestamp() if record.finished is not None else None,
+            **(outcome.model_dump(exclude=known) if outcome is not None else {}),
+        )
+
 
 class VisitList(_Body):
     """Visits, the latest first."""
@@ -116,5 +137,5 @@ class VisitQuery(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    day_obs: Annotated[int, BeforeValidator(_digits)] | None = Field(None, ge=10000101, le=99991231)
-    limit: Annotated[int, BeforeValidator(_digits)] = Field(200, ge=1, le=10000)
+    day_obs: Annotated[int, BeforeValidator(_digits), Field(ge=10000101, le=99991231)] | None = None
+    limit: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=10000)] = 200

@@ -9,8 +9,8 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from gunicorn.arbiter import Arbiter
-from gunicorn.glogging import Logger
+from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from app.web.worker import PromptWorker
 from services.slots.process import TemplateProcess
@@ -46,7 +46,7 @@ class ServerConfig:
     slot_application: str
 
 
-class GunicornLogger(Logger):  # type: ignore[misc]
+class GunicornLogger(Logger):
     """Leaves Gunicorn's messages to the handlers of the root logger."""
 
     def setup(self, cfg: Any) -> None:
@@ -73,10 +73,10 @@ def gunicorn_settings(config: ServerConfig) -> dict[str, Any]:
         server.handle_int = server.handle_term
         templates.append(TemplateProcess.launch(config.slot_application))
 
-    def pre_fork(server: Arbiter, worker: PromptWorker) -> None:
+    def pre_fork(_server: Arbiter, worker: PromptWorker) -> None:
         worker.template = templates[0]
 
-    def on_exit(server: Arbiter) -> None:
+    def on_exit(_server: Arbiter) -> None:
         for template in templates:
             template.stop()
 

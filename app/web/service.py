@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from app.web.metrics import ServiceMetrics
-from app.web.schemas import VisitReport
+from models.ledger import VisitRecord
+from models.visits import VisitKey
 from services.admission import VisitAdmission
 from services.slots.pool import SlotPool
 from services.slots.process import TemplateProcess
@@ -28,11 +29,14 @@ _MEASURE_INTERVAL = 5.0
 class VisitHistory(Protocol):
     """Reads the ledger."""
 
-    def visits(self, day_obs: int | None, limit: int) -> Sequence[VisitReport]:
-        """Return visits, the latest first."""
+    def visits(self, day_obs: int | None, limit: int) -> Sequence[VisitRecord]:
+        """Return visits of a night or of all, the last begun first."""
 
-    def visit(self, instrument: str, group: str, detector: int) -> VisitReport | None:
-        """Return the latest record of a visit."""
+    def visit(self, key: VisitKey) -> VisitRecord | None:
+        """Return the last record of a visit, of whatever deployment."""
+
+    def counts(self, day_obs: int) -> Mapping[str, int]:
+        """Return how many visits of a night are in each state."""
 
 
 @dataclass
@@ -59,8 +63,8 @@ class PromptService:
     version: str = ""
     token: str | None = None
     dependencies: Mapping[str, Callable[[], str | None]] = field(default_factory=dict)
-    on_start: Sequence[Callable[[], None]] = ()
-    on_close: Sequence[Callable[[], None]] = ()
+    on_start: Sequence[Callable[[], object]] = ()
+    on_close: Sequence[Callable[[], object]] = ()
     _measured: tuple[float, PoolSnapshot] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["StatusPage", "status_page"]
 
 import time
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,6 +13,7 @@ from app.web.metrics import Trouble
 from app.web.schemas import VisitReport
 from app.web.service import PromptService
 from models.errors import PromptProcessingError
+from models.ledger import RUNNING
 from models.outcomes import Result
 from services.slots.state import PoolSnapshot
 
@@ -43,7 +44,6 @@ class StatusPage:
     pool: PoolSnapshot
     counts: dict[str, int]
     alerts: int
-    outputs: int
     visits: list[VisitReport]
     troubles: list[Trouble]
     degraded: list[str]
@@ -73,11 +73,12 @@ def status_page(service: PromptService) -> StatusPage:
     day = service.day_obs()
     degraded = service.degraded()
     visits: list[VisitReport] = []
+    counts: Mapping[str, int] = {}
     try:
-        visits = list(service.history.visits(day, 10 * _VISITS))
+        visits = [VisitReport.of(record) for record in service.history.visits(day, _VISITS)]
+        counts = service.history.counts(day)
     except PromptProcessingError as error:
         degraded.append(f"ledger: {error}")
-    counts = Counter(v.state for v in visits)
     word, mood, reason = _state(pool, counts, degraded)
     return StatusPage(
         word=word,
@@ -88,16 +89,15 @@ def status_page(service: PromptService) -> StatusPage:
         now=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
         version=service.version,
         pool=pool,
-        counts={state: counts.get(state, 0) for state in ("running", *(r.value for r in Result))},
+        counts={state: counts.get(state, 0) for state in (RUNNING, *(r.value for r in Result))},
         alerts=sum(v.alerts for v in visits),
-        outputs=sum(v.outputs for v in visits),
-        visits=visits[:_VISITS],
+        visits=visits,
         troubles=list(service.metrics.troubles)[:_TROUBLES],
         degraded=degraded,
     )
 
 
-def _state(pool: PoolSnapshot, counts: Counter[str], degraded: list[str]) -> tuple[str, str, str]:
+def _state(pool: PoolSnapshot, counts: Mapping[str, int], degraded: list[str]) -> tuple[str, str, str]:
     if pool.closing:
         return "STOPPING", "warn", "the service is shutting down"
     if not pool.usable:
@@ -106,8 +106,8 @@ def _state(pool: PoolSnapshot, counts: Counter[str], degraded: list[str]) -> tup
         return "FULL", "bad", f"{pool.waiting} visits wait for a slot"
     if degraded:
         return "DEGRADED", "warn", "; ".join(degraded)
-    if counts[Result.NOT_RETRIABLE.value]:
-        return "ATTENTION", "warn", f"{counts[Result.NOT_RETRIABLE.value]} visits cannot be retried"
+    if counts.get(Result.NOT_RETRIABLE):
+        return "ATTENTION", "warn", f"{counts[Result.NOT_RETRIABLE]} visits cannot be retried"
     if pool.busy:
         return "OBSERVING", "good", f"{pool.busy} of {len(pool.slots)} slots busy"
     return "READY", "good", f"{pool.usable} of {len(pool.slots)} slots free"

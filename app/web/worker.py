@@ -5,15 +5,18 @@ from __future__ import annotations
 __all__ = ["PromptWorker"]
 
 import signal
+import sys
 from types import FrameType
 
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
 from app.web.service import PromptService
+from models.errors import InvalidConfiguration
 from services.slots.process import TemplateProcess
 
 
-class PromptWorker(ThreadWorker):  # type: ignore[misc]
+class PromptWorker(ThreadWorker):
     """A threaded worker that starts and stops the service with itself.
 
     Attributes
@@ -35,11 +38,16 @@ class PromptWorker(ThreadWorker):  # type: ignore[misc]
         """Load the application and start its service: here, after the last
         fork and before the first request.
         """
-        super().load_wsgi()
-        self._service = self.wsgi.extensions["prompt-service"]
         if self.template is not None:
             self.template.disown()
-        self._service.start(self.template)
+        try:
+            super().load_wsgi()
+            self._service = self.wsgi.extensions["prompt-service"]
+            self._service.start(self.template)
+        except InvalidConfiguration as error:
+            self.log.critical("The service cannot start: %s", error)
+            # The server takes this as a reason not to try again.
+            sys.exit(Arbiter.APP_LOAD_ERROR)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop accepting, and tell the visits to stop."""

@@ -9,7 +9,6 @@ import os
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from multiprocessing.connection import wait
 
@@ -26,13 +25,15 @@ _KILL_TIME = 5.0
 class ImageFeed:
     """Images on their way from the listener to the slot of a visit.
 
-    Images that are delivered before the visit has a slot are kept for it.
-    `deliver` never blocks, so one stuck slot cannot hold up the listener.
+    All are kept, for the slot that the visit gets later, and for another one
+    should that be needed. `deliver` never blocks, so one stuck slot cannot
+    hold up the listener.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._images: deque[FoundImage] = deque()
+        self._images: list[FoundImage] = []
+        self._taken = 0
         self._wake: Callable[[], None] | None = None
 
     def deliver(self, image: FoundImage) -> None:
@@ -43,8 +44,11 @@ class ImageFeed:
                 self._wake()
 
     def connect(self, wake: Callable[[], None] | None) -> None:
-        """Set what is called at each image, and at once if there are any."""
+        """Begin anew: set what is called when there are images, from the
+        first one on.
+        """
         with self._lock:
+            self._taken = 0
             self._wake = wake
             if wake is not None and self._images:
                 wake()
@@ -52,8 +56,8 @@ class ImageFeed:
     def take(self) -> list[FoundImage]:
         """Return the images that have come since the last call."""
         with self._lock:
-            images = list(self._images)
-            self._images.clear()
+            images = self._images[self._taken :]
+            self._taken = len(self._images)
             return images
 
 
@@ -80,6 +84,8 @@ class Attendance:
         The last that was reported.
     exposures : `tuple` [`int`, ...]
         The last that were reported.
+    began : `bool`
+        Whether the slot has reported anything.
     stopped_because : `str`
         Why the visit was told to stop; empty if it was not.
     killed : `bool`
@@ -104,6 +110,7 @@ class Attendance:
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._order: tuple[str, float] | None = None
         self.stage = Stage.PREPARING
+        self.began = False
         self.since = time.time()
         self.exposures: tuple[int, ...] = ()
         self.stopped_because = ""
@@ -176,7 +183,7 @@ class Attendance:
             case Finished():
                 return message
             case StageReached(stage=stage, exposures=exposures):
-                self.stage, self.since = stage, time.time()
+                self.stage, self.since, self.began = stage, time.time(), True
                 self.exposures = exposures or self.exposures
             case _:
                 _log.warning("Slot process %d said what was not asked: %r", self._process.pid, message)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 
-from models.errors import Interrupted, NotRetriable, ServiceBusy, TemporarilyUnavailable
+from models.errors import Interrupted, NotRetriable, ProcessingError, ServiceBusy, TemporarilyUnavailable
 from models.outcomes import Result
 from services.slots.attendance import Attendance, ImageFeed, SlotDied
 from services.slots.memory_limit import measure
@@ -111,22 +111,28 @@ class SlotPool:
             Raised if the slot died and something may have changed.
         """
         begin = time.monotonic()
-        slot, process = self._acquire(request)
-        queued = time.monotonic() - begin
-        attendance = Attendance(
-            process=process,
-            request=request,
-            images=images,
-            time_limit=self._config.visit_timeout,
-            grace_period=self._config.grace_period,
-        )
-        slot.attendance = attendance
-        if self._closing.is_set():
-            self._stop_for_shutdown(attendance)
-        try:
-            finished = attendance.follow()
-        except SlotDied:
-            return self._explain_death(slot, process, request, attendance)
+        for last in (False, True):
+            slot, process = self._acquire(request)
+            queued = time.monotonic() - begin
+            attendance = Attendance(
+                process=process,
+                request=request,
+                images=images,
+                time_limit=self._config.visit_timeout,
+                grace_period=self._config.grace_period,
+            )
+            slot.attendance = attendance
+            if self._closing.is_set():
+                self._stop_for_shutdown(attendance)
+            try:
+                finished = attendance.follow()
+                break
+            except SlotDied:
+                error = self._judge_death(slot, process, request, attendance)
+                # A slot that ends just as it gets the visit costs the visit
+                # nothing, once.
+                if last or attendance.began or attendance.stopped_because:
+                    raise error from None
         self._release(slot, process, attendance, request.visit.detector)
         outcome = finished.outcome
         update: dict[str, object] = {"timings": outcome.timings.model_copy(update={"queued": queued})}
@@ -247,9 +253,9 @@ class SlotPool:
         slot.last_used = time.monotonic()
         slot.since = time.time()
 
-    def _explain_death(
+    def _judge_death(
         self, slot: Slot, process: SlotProcess, request: ProcessVisit, attendance: Attendance
-    ) -> Finished:
+    ) -> ProcessingError:
         """Decide what a slot's death means for its visit, and replace it."""
         code = self._template.how_exited(process.pid, timeout=2.0)
         _end(process)
@@ -270,12 +276,12 @@ class SlotPool:
         else:
             self._bring_up(slot)
         if attendance.stage.harmless:
-            raise Interrupted(f"{what}; nothing had been changed")
+            return Interrupted(f"{what}; nothing had been changed")
         if contains is False:
-            raise Interrupted(f"{what}; the APDB holds nothing of the visit")
+            return Interrupted(f"{what}; the APDB holds nothing of the visit")
         if contains:
-            raise NotRetriable(f"{what}; the APDB holds the visit already")
-        raise NotRetriable(f"{what}; whether APDB or alerts have changed cannot be determined")
+            return NotRetriable(f"{what}; the APDB holds the visit already")
+        return NotRetriable(f"{what}; whether APDB or alerts have changed cannot be determined")
 
     def _ask_fresh_slot(self, slot: Slot, exposures: tuple[int, ...], detector: int) -> bool | None:
         """Put a new process in the slot and ask it first what the APDB holds."""

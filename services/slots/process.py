@@ -118,7 +118,7 @@ class TemplateProcess:
             listener.bind(str(directory / "template"))
             listener.listen(_BACKLOG)
             descriptor = listener.fileno()
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
                 [
                     sys.executable,
                     "-m",

@@ -13,6 +13,7 @@ from __future__ import annotations
 __all__ = ["Template", "main"]
 
 import argparse
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -94,6 +95,7 @@ class Template:
                 if key.data is None:
                     if not os.read(self._lifeline, 1024):
                         self._kill(list(self._running))
+                        _reap_all()
                         return
                 else:
                     key.data()
@@ -209,10 +211,8 @@ class Template:
             _kill_group(pid)
 
     def _reap(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             self._wakeup.recv(4096)
-        except BlockingIOError:
-            pass
         while True:
             try:
                 # Left unreaped for the moment, so that its process group's
@@ -249,6 +249,13 @@ def _kill_group(pid: int) -> None:
             kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
+
+
+def _reap_all() -> None:
+    """Wait for all children, which have been killed."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
 
 
 def _leave(code: int) -> NoReturn:

@@ -1,4 +1,4 @@
-"""A service with the fake slot application, and a ledger in memory.
+"""A service with the fake slot application.
 
 Run under Gunicorn by the tests, which set ``FAKE_*`` variables.
 """
@@ -6,26 +6,25 @@ Run under Gunicorn by the tests, which set ``FAKE_*`` variables.
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from flask import Flask
 
+from app.logging import log_labels
 from app.web.application import create_app
 from app.web.metrics import ServiceMetrics
-from app.web.schemas import VisitReport
 from app.web.server import ServerConfig, gunicorn_settings
 from app.web.service import PromptService
 from models.errors import NoPipelineApplies, TemporarilyUnavailable
-from models.events import OutboxMessage
-from models.outcomes import Result, VisitOutcome
+from models.ledger import Claim
 from models.pipelines import SelectedPipelines
 from models.times import day_obs, tai_from_unix
 from models.visits import FannedOutVisit
-from services.admission import Claim, VisitAdmission
+from repos.ledger import Ledger
+from repos.ledger_database import create_ledger_engine
+from services.admission import VisitAdmission
 from services.slots.pool import SlotPool
 from services.slots.process import TemplateProcess
 from services.slots.state import PoolConfig
@@ -39,61 +38,24 @@ def tai_now() -> float:
     return tai_from_unix(time.time())
 
 
-class MemoryLedger:
-    """Remembers visits while the process lives."""
+class ShakyLedger(Ledger):
+    """A ledger in a file of its own, which is away while another file exists."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.rows: dict[tuple[str, str, int], VisitReport] = {}
-        self.outcomes: dict[tuple[str, str, int], VisitOutcome] = {}
-        self.away = False
+    def __init__(self, directory: Path) -> None:
+        super().__init__(create_ledger_engine(f"sqlite:///{directory}/ledger.sqlite3"))
+        self._away = directory / "away"
 
     def claim(self, visit: FannedOutVisit, deployment_id: str, day_obs: int) -> Claim:
-        with self._lock:
-            if self.away:
-                raise TemporarilyUnavailable("the ledger is away")
-            row, last = self.rows.get(visit.key), self.outcomes.get(visit.key)
-            if row is not None and row.state == "running":
-                return Claim(granted=False)
-            if last is not None and last.result in (Result.PROCESSED, Result.NOT_RETRIABLE):
-                return Claim(granted=False, outcome=last)
-            attempts = 1 if row is None else row.attempts + 1
-            self.rows[visit.key] = VisitReport(
-                instrument=visit.instrument,
-                group=visit.groupId,
-                detector=visit.detector,
-                deployment_id=deployment_id,
-                day_obs=day_obs,
-                state="running",
-                attempts=attempts,
-                survey=visit.survey,
-                began=time.time(),
-            )
-            return Claim(granted=True, attempt=attempts)
+        self._check()
+        return super().claim(visit, deployment_id, day_obs)
 
-    def finish(
-        self,
-        visit: FannedOutVisit,
-        deployment_id: str,
-        day_obs: int,
-        outcome: VisitOutcome,
-        outbox: Sequence[OutboxMessage],
-    ) -> None:
-        with self._lock:
-            if self.away:
-                raise TemporarilyUnavailable("the ledger is away")
-            self.outcomes[visit.key] = outcome
-            self.rows[visit.key] = self.rows[visit.key].model_copy(
-                update={"state": outcome.result.value, "detail": outcome.detail, "ended": time.time()}
-            )
+    def finish(self, *arguments: Any) -> None:
+        self._check()
+        super().finish(*arguments)
 
-    def visits(self, day_obs: int | None, limit: int) -> Sequence[VisitReport]:
-        with self._lock:
-            rows = [r for r in self.rows.values() if day_obs is None or r.day_obs == day_obs]
-            return rows[::-1][:limit]
-
-    def visit(self, instrument: str, group: str, detector: int) -> VisitReport | None:
-        return self.rows.get((instrument, group, detector))
+    def _check(self) -> None:
+        if self._away.exists():
+            raise TemporarilyUnavailable("the ledger is away")
 
 
 class FakeSelector:
@@ -114,10 +76,6 @@ class FakeWatch:
     def close(self) -> None: ...
 
 
-def labels(values: Mapping[str, object]) -> AbstractContextManager[object]:
-    return nullcontext()
-
-
 def pool_config() -> PoolConfig:
     env = os.environ
     return PoolConfig(
@@ -130,8 +88,8 @@ def pool_config() -> PoolConfig:
     )
 
 
-def create_service(ledger: MemoryLedger | None = None) -> PromptService:
-    ledger = ledger or MemoryLedger()
+def create_service() -> PromptService:
+    ledger = ShakyLedger(Path(os.environ["FAKE_DIRECTORY"]))
     pool = SlotPool(
         config=pool_config(),
         template=TemplateSupervisor(launch=lambda: TemplateProcess.launch(SLOT_APPLICATION)),
@@ -149,7 +107,7 @@ def create_service(ledger: MemoryLedger | None = None) -> PromptService:
         start_timeout=20.0,
         record_timeout=0.3,
         tai_now=tai_now,
-        labels=labels,
+        labels=log_labels,
     )
     return PromptService(
         instrument=INSTRUMENT,
@@ -159,6 +117,7 @@ def create_service(ledger: MemoryLedger | None = None) -> PromptService:
         metrics=metrics,
         day_obs=lambda: day_obs(tai_now()),
         version="0",
+        dependencies={"ledger": lambda: admission.ledger_trouble},
         token=os.environ.get("FAKE_TOKEN"),
     )
 

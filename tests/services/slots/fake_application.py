@@ -13,14 +13,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from models.errors import InterruptSignal, NotInitialised
 from models.outcomes import Result, Timings, VisitOutcome
 from services.slots.protocol import Finished, ProcessVisit, SlotBlueprint, SlotChannel, Stage
 
 DEPLOYMENT_ID = "fake-1"
-#: Exposure ids of this group are in the fake APDB.
-STORED_GROUP = "stored"
 
 
 class FakeApplication:
@@ -46,6 +45,8 @@ class FakeApplication:
 
     def process(self, request: ProcessVisit, channel: SlotChannel) -> Finished:
         self.visits += 1
+        if request.visit.survey != "silent kill-self":
+            channel.report(Stage.PREPARING)
         try:
             notes = [self._step(step, request, channel) for step in request.visit.survey.split()]
         except InterruptSignal as error:
@@ -57,7 +58,7 @@ class FakeApplication:
         else:
             outcome = VisitOutcome(
                 result=Result.PROCESSED,
-                                detail=" ".join([str(os.getpid()), *(n for n in notes if n)]),
+                detail=" ".join([str(os.getpid()), *(n for n in notes if n)]),
                 pipeline="Fake",
                 exposures=(1,),
                 outputs=3,
@@ -68,66 +69,83 @@ class FakeApplication:
 
     def _step(self, step: str, request: ProcessVisit, channel: SlotChannel) -> str:
         name, _, argument = step.partition(":")
-        match name:
-            case "stage":
-                stage, _, exposure = argument.partition("=")
-                channel.report(Stage(stage), (int(exposure),) if exposure else ())
-            case "sleep":
-                time.sleep(float(argument))
-            case "burn":
-                end = time.monotonic() + float(argument)
-                while time.monotonic() < end:
-                    pass
-            case "ignore-sigterm":
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            case "shielded-sleep":
-                with channel.shielded():
-                    time.sleep(float(argument))
-            case "swallow":
-                try:
-                    time.sleep(float(argument))
-                except InterruptSignal:
-                    return f"swallowed interrupted={channel.interrupted}"
-            case "abort":
-                os.abort()
-            case "segfault":
-                ctypes.string_at(0)
-            case "exit":
-                os._exit(int(argument))
-            case "kill-self":
-                os.kill(os.getpid(), signal.SIGKILL)
-            case "child":
-                child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-                return f"child={child.pid}"
-            case "eat":
-                held = bytearray()
-                while True:
-                    held += b"x" * (16 << 20)
-            case "raise":
-                raise ValueError("a task raised")
-            case "surprise":
-                raise RuntimeError("not expected")
-            case "not-initialised":
-                raise NotInitialised("run: prompt-processing init")
-            case "not-retriable":
-                return ""
-            case "images":
-                found = []
-                deadline = time.monotonic() + 20
-                while len(found) < int(argument) and time.monotonic() < deadline:
-                    found += channel.images(timeout=0.5)
-                return "images=" + ",".join(image.location for image in found)
-            case "idle-calls":
-                return f"idle={self.idle_calls}"
-            case "visits":
-                return f"visits={self.visits}"
-            case "nice":
-                return f"nice={os.nice(0)}"
-            case "fds":
-                return f"fds={len(os.listdir('/proc/self/fd'))}"
-            case _:
-                pass  # a survey's name
-        return ""
+        method = getattr(self, "do_" + name.replace("-", "_"), None)  # else it is a survey's name
+        return (method(argument, channel) or "") if method is not None else ""
+
+    def do_stage(self, argument: str, channel: SlotChannel) -> None:
+        stage, _, exposure = argument.partition("=")
+        channel.report(Stage(stage), (int(exposure),) if exposure else ())
+
+    def do_sleep(self, argument: str, channel: SlotChannel) -> None:
+        time.sleep(float(argument))
+
+    def do_burn(self, argument: str, channel: SlotChannel) -> None:
+        end = time.monotonic() + float(argument)
+        while time.monotonic() < end:
+            pass
+
+    def do_ignore_sigterm(self, argument: str, channel: SlotChannel) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def do_shielded_sleep(self, argument: str, channel: SlotChannel) -> None:
+        with channel.shielded():
+            time.sleep(float(argument))
+
+    def do_swallow(self, argument: str, channel: SlotChannel) -> str | None:
+        try:
+            time.sleep(float(argument))
+        except InterruptSignal:
+            return f"swallowed interrupted={channel.interrupted}"
+        return None
+
+    def do_abort(self, argument: str, channel: SlotChannel) -> None:
+        os.abort()
+
+    def do_segfault(self, argument: str, channel: SlotChannel) -> None:
+        ctypes.string_at(0)
+
+    def do_exit(self, argument: str, channel: SlotChannel) -> None:
+        os._exit(int(argument))
+
+    def do_kill_self(self, argument: str, channel: SlotChannel) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def do_child(self, argument: str, channel: SlotChannel) -> str:
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        return f"child={child.pid}"
+
+    def do_write_pid(self, argument: str, channel: SlotChannel) -> None:
+        Path(argument).write_text(str(os.getpid()))
+
+    def do_eat(self, argument: str, channel: SlotChannel) -> None:
+        held = bytearray()
+        while True:
+            held += b"x" * (16 << 20)
+
+    def do_raise(self, argument: str, channel: SlotChannel) -> None:
+        raise ValueError("a task raised")
+
+    def do_surprise(self, argument: str, channel: SlotChannel) -> None:
+        raise RuntimeError("not expected")
+
+    def do_not_initialised(self, argument: str, channel: SlotChannel) -> None:
+        raise NotInitialised("run: prompt-processing init")
+
+    def do_images(self, argument: str, channel: SlotChannel) -> str:
+        found = []
+        deadline = time.monotonic() + 20
+        while len(found) < int(argument) and time.monotonic() < deadline:
+            found += channel.images(timeout=0.5)
+        return "images=" + ",".join(image.location for image in found)
+
+    def do_visits(self, argument: str, channel: SlotChannel) -> str:
+        return f"visits={self.visits}"
+
+    def do_nice(self, argument: str, channel: SlotChannel) -> str:
+        return f"nice={os.nice(0)}"
+
+    def do_fds(self, argument: str, channel: SlotChannel) -> str:
+        return f"fds={len(os.listdir('/proc/self/fd'))}"
 
 
 def blueprint() -> SlotBlueprint:

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from models.outcomes import VisitOutcome
+from models.pipelines import SelectedPipelines
+from services.slots.attendance import ImageFeed
+from services.slots.pool import SlotPool
+from services.slots.process import TemplateProcess
+from services.slots.protocol import ProcessVisit
+from services.slots.state import PoolConfig
+from services.slots.supervisor import TemplateSupervisor
+from tests.visits import make_visit
+
+FAKE = "tests.services.slots.fake_application:blueprint"
+
+
+class PoolUnderTest:
+    """A pool whose visits do what they are told."""
+
+    def __init__(self, pool: SlotPool) -> None:
+        self.pool = pool
+
+    def run(self, steps: str, feed: ImageFeed | None = None, **fields: Any) -> VisitOutcome:
+        request = ProcessVisit(
+            visit=make_visit(survey=steps, **fields),
+            pipelines=SelectedPipelines(preprocessing=(), main=("Fake.yaml",)),
+            output_date="2026-01-01",
+        )
+        return self.pool.run(request, feed or ImageFeed()).outcome
+
+    def wait_until(self, condition: Callable[[], Any], timeout: float = 20.0) -> Any:
+        deadline = time.monotonic() + timeout
+        while not (value := condition()):
+            assert time.monotonic() < deadline, "it did not happen in time"
+            time.sleep(0.01)
+        return value
+
+    def wait_ready(self) -> None:
+        self.wait_until(lambda: all(s.state == "free" for s in self.pool.snapshot().slots))
+
+    def pids(self) -> list[int | None]:
+        return [s.pid for s in self.pool.snapshot().slots]
+
+
+@pytest.fixture
+def make_pool() -> Iterator[Callable[..., PoolUnderTest]]:
+    pools: list[SlotPool] = []
+
+    def make(application: str = FAKE, *, count: int = 1, **limits: Any) -> PoolUnderTest:
+        limits = {"visit_timeout": 20.0, "grace_period": 5.0, "queue_timeout": 20.0, **limits}
+        supervisor = TemplateSupervisor(launch=lambda: TemplateProcess.launch(application))
+        pool = SlotPool(config=PoolConfig(count=count, **limits), template=supervisor)
+        pools.append(pool)
+        pool.start()
+        return PoolUnderTest(pool)
+
+    yield make
+    for pool in pools:
+        pool.close()
