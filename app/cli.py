@@ -53,18 +53,7 @@ def build(names: Iterable[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
-    version = typer.Option(
-        "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
-    )
-
-    @app.callback()
-    def root(*, version: Annotated[bool, version] = False) -> None:
-        """Turn telescope images into alerts within seconds of the shutter
-        closing.
-
-        Begin with `prompt-processing demo`, which needs nothing else.
-        """
-
+    app.callback()(_root)
     for name in names:
         module = f"app.commands.{_COMMANDS[name]}"
         if importlib.util.find_spec(module) is not None:
@@ -91,6 +80,16 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 (called by typer)
     if wanted:
         typer.echo(f"prompt-processing {metadata.version('prompt-processing')}")
         raise typer.Exit
+
+
+_VERSION = typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+
+
+def _root(*, version: Annotated[bool, _VERSION] = False) -> None:
+    """Turn telescope images into alerts within seconds of the shutter closing.
+
+    Begin with `prompt-processing demo`, which needs nothing else.
+    """
 
 
 if __name__ == "__main__":
