@@ -6,7 +6,13 @@ same way; see `config.loading` for how values are read.
 
 from __future__ import annotations
 
-__all__ = ["LocalRepoForm", "ServiceSettings", "load_service_settings"]
+__all__ = [
+    "LedgerSettings",
+    "LocalRepoForm",
+    "ServiceSettings",
+    "load_ledger_settings",
+    "load_service_settings",
+]
 
 import re
 from collections.abc import Mapping
@@ -18,7 +24,7 @@ from pydantic import BeforeValidator, SecretStr
 
 from config.broker_settings import BrokerSettings
 from config.environment import OTHER_VARIABLES
-from config.loading import load_settings, merge_variables, setting
+from config.loading import Settings, load_settings, merge_variables, setting
 from config.pipelines_config import PipelinesConfig, parse_pipelines_config, pipelines_by_stem
 from config.values import (
     LOG_LEVELS,
@@ -67,7 +73,26 @@ PipelinesField = Annotated[PipelinesConfig, BeforeValidator(_parse_pipelines)]
 Platform = Annotated[Literal["knative", "keda"] | None, BeforeValidator(lower_case)]
 
 
-class ServiceSettings(BrokerSettings):
+class LedgerSettings(Settings):
+    """Settings that say where the ledger is; enough to look at it."""
+
+    state_dir: AbsolutePath = setting(
+        "PP_STATE_DIR",
+        default_factory=lambda: Path("~/.local/state/prompt-processing").expanduser().absolute(),
+        purpose="directory for what the service keeps itself: ledger, sockets, alerts",
+        example="/var/lib/prompt-processing",
+    )
+    ledger_url: Text = setting(
+        "PP_LEDGER_URL",
+        default_factory=lambda data: f"sqlite:///{data.get('state_dir')}/ledger.sqlite3",
+        purpose="database of the visit ledger, as SQLAlchemy URL",
+        example="sqlite:////var/lib/prompt-processing/ledger.sqlite3",
+        pattern="^[a-z0-9+]+://",
+        repr=False,
+    )
+
+
+class ServiceSettings(BrokerSettings, LedgerSettings):
     """Settings of the service, the initializer and the stream worker.
 
     Each field is named as its variable, in lower case and without ``PP_``;
@@ -107,20 +132,6 @@ class ServiceSettings(BrokerSettings):
         example="'- pipelines: [/pipelines/Preprocessing.yaml]'",
     )
 
-    state_dir: AbsolutePath = setting(
-        "PP_STATE_DIR",
-        default_factory=lambda: Path("~/.local/state/prompt-processing").expanduser().absolute(),
-        purpose="directory for what the service keeps itself: ledger, sockets, alerts",
-        example="/var/lib/prompt-processing",
-    )
-    ledger_url: Text = setting(
-        "PP_LEDGER_URL",
-        default_factory=lambda data: f"sqlite:///{data.get('state_dir')}/ledger.sqlite3",
-        purpose="database of the visit ledger, as SQLAlchemy URL",
-        example="sqlite:////var/lib/prompt-processing/ledger.sqlite3",
-        pattern="^[a-z0-9+]+://",
-        repr=False,
-    )
     local_repos: AbsolutePath = setting(
         "LOCAL_REPOS",
         Path("/tmp"),  # noqa: S108 (the field's default)
@@ -347,4 +358,25 @@ def load_service_settings(
         from_file=from_file,
         known=OTHER_VARIABLES,
         faults=faults,
+    )
+
+
+def load_ledger_settings(
+    env: Mapping[str, str] | None = None, file: str | Path | None = None
+) -> LedgerSettings:
+    """Read the settings that say where the ledger is, and no others.
+
+    Parameters are those of `load_service_settings`.
+
+    Raises
+    ------
+    models.errors.InvalidConfiguration
+        Raised if any of them is wrong.
+    """
+    environment, from_file = merge_variables("service", env=env, file=file)
+    return load_settings(
+        LedgerSettings,
+        environment=environment,
+        from_file=from_file,
+        known=OTHER_VARIABLES.union(ServiceSettings.variables()),
     )

@@ -5,7 +5,7 @@ What is particular to SQLite is here and nowhere else.
 
 from __future__ import annotations
 
-__all__ = ["LedgerLock", "create_ledger_engine", "ledger_errors", "reading"]
+__all__ = ["LedgerLock", "create_ledger_engine", "embedded_ledger_file", "ledger_errors", "reading"]
 
 import os
 import sqlite3
@@ -48,13 +48,29 @@ def create_ledger_engine(url: str, *, read_only: bool = False) -> sa.Engine:
         Raised if the database cannot be reached.
     """
     parsed = _parse(url)
-    if parsed.get_backend_name() == "sqlite":
-        return _create_sqlite_engine(parsed, read_only=read_only)
+    if (path := embedded_ledger_file(url)) is not None:
+        return _create_sqlite_engine(parsed, path, read_only=read_only)
     engine = sa.create_engine(parsed, pool_pre_ping=True, pool_timeout=_BUSY_TIMEOUT)
     if not read_only:
         with ledger_errors():
             metadata.create_all(engine)
     return engine
+
+
+def embedded_ledger_file(url: str) -> Path | None:
+    """Return the file of an embedded ledger; None for one on a server.
+
+    Raises
+    ------
+    models.errors.InvalidConfiguration
+        Raised if the URL is not understood.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() != "sqlite":
+        return None
+    if not parsed.database or parsed.database == ":memory:":
+        raise InvalidConfiguration("PP_LEDGER_URL must name a file: a ledger in memory would not survive")
+    return Path(parsed.database)
 
 
 @contextmanager
@@ -100,7 +116,7 @@ class LedgerLock:
     """
 
     def __init__(self, url: str) -> None:
-        path = _sqlite_path(_parse(url))
+        path = embedded_ledger_file(url)
         self._path = path
         self._lock = None if path is None else filelock.FileLock(f"{path}.lock", thread_local=False)
 
@@ -143,17 +159,7 @@ def _parse(url: str) -> sa.URL:
         raise InvalidConfiguration(f"PP_LEDGER_URL is not a database URL: {error}") from error
 
 
-def _sqlite_path(url: sa.URL) -> Path | None:
-    if url.get_backend_name() != "sqlite":
-        return None
-    if not url.database or url.database == ":memory:":
-        raise InvalidConfiguration("PP_LEDGER_URL must name a file: a ledger in memory would not survive")
-    return Path(url.database)
-
-
-def _create_sqlite_engine(url: sa.URL, *, read_only: bool) -> sa.Engine:
-    path = _sqlite_path(url)
-    assert path is not None
+def _create_sqlite_engine(url: sa.URL, path: Path, *, read_only: bool) -> sa.Engine:
     if read_only:
         if not path.exists():
             raise InvalidConfiguration(f"there is no ledger {path}; has the service run with these settings?")
