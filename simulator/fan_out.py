@@ -97,7 +97,13 @@ class FanOut:
         second = self._send(visit)
         return Answer(second.status, second.body, second.retry_after, attempts=2)
 
-    def close(self) -> None:
-        """Wait for what was sent; nothing is sent again from now on."""
+    def close(self, *, wait: bool = True) -> None:
+        """Send nothing again from now on.
+
+        Parameters
+        ----------
+        wait : `bool`, optional
+            Whether to wait for the answers to what was sent.
+        """
         self._stop.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=wait, cancel_futures=True)

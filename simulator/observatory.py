@@ -93,15 +93,19 @@ class Observatory:
                 run.start()
                 if self._timing.cadence is None:
                     run.finish()
-            return [report for run in runs for report in run.finish()]
+            reports = [report for run in runs for report in run.finish()]
+            fan_out.close()
+            return reports
         except BaseException:
             self._stop.set()
+            # Whoever interrupts the night does not want to wait for answers
+            # that may take minutes.
+            fan_out.close(wait=False)
             raise
         finally:
             for frames in ready:
                 for frame in frames:
                     frame.staged.discard()
-            fan_out.close()
 
     def _stage_up_to(self, plan: Plan, number: int, ready: list[list[ReadyFrame]]) -> None:
         """Render the frames of the visits up to this one and some ahead."""
