@@ -118,7 +118,9 @@ def create_central(
 
 
 class _Filler:
-    def __init__(self, butler: Butler, camera: InstrumentConfig, source: Path | None, progress: Progress) -> None:
+    def __init__(
+        self, butler: Butler, camera: InstrumentConfig, source: Path | None, progress: Progress
+    ) -> None:
         self._butler = butler
         self._camera = camera
         self._source = source
@@ -199,9 +201,7 @@ class _Filler:
         )
         chosen = np.unique(shards)
         for i, shard in enumerate(chosen):
-            self._butler.put(
-                table[shards == shard], "refcat", htm7=int(shard), run=f"{REFCATS}/reference"
-            )
+            self._butler.put(table[shards == shard], "refcat", htm7=int(shard), run=f"{REFCATS}/reference")
             self._progress("reference catalogue", i + 1, len(chosen))
 
     def _templates(self) -> None:

@@ -13,7 +13,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from lsst.daf.butler import Butler, CollectionType, DatasetType, MissingCollectionError, MissingDatasetTypeError
+from lsst.daf.butler import (
+    Butler,
+    CollectionType,
+    DatasetType,
+    MissingCollectionError,
+    MissingDatasetTypeError,
+)
 from lsst.daf.butler.registry import ConflictingDefinitionError, RegistryError
 from sqlalchemy.exc import IntegrityError
 

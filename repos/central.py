@@ -14,8 +14,17 @@ from typing import Any
 
 import filelock
 import sqlalchemy
-from lsst.daf.butler import Butler, ButlerConfig, DatasetRef, DatasetType, DimensionRecord, DimensionUniverse
-from lsst.daf.butler import EmptyQueryResultError, MissingCollectionError, MissingDatasetTypeError
+from lsst.daf.butler import (
+    Butler,
+    ButlerConfig,
+    DatasetRef,
+    DatasetType,
+    DimensionRecord,
+    DimensionUniverse,
+    EmptyQueryResultError,
+    MissingCollectionError,
+    MissingDatasetTypeError,
+)
 from lsst.resources import ResourcePath
 
 from models.errors import InvalidConfiguration
@@ -107,9 +116,7 @@ class CentralRepo:
     @cached_property
     def registry_writer(self) -> RegistryWriter:
         """Inserts outputs directly, without a writer service."""
-        return RegistryWriter(
-            self.write_butler, lock=sqlite_lock(self._uri), retry_delay=self._retry_delay
-        )
+        return RegistryWriter(self.write_butler, lock=sqlite_lock(self._uri), retry_delay=self._retry_delay)
 
     def instrument_records(self, instrument: str, detector: int) -> dict[str, list[DimensionRecord]]:
         """Return the records of an instrument, one of its detectors and all
@@ -202,7 +209,9 @@ def check_central_repo(uri: str, instrument: str) -> list[str]:
     try:
         butler.query_dimension_records("instrument", instrument=instrument)
     except EmptyQueryResultError:
-        return [f"the central repo {uri} does not have instrument {instrument}; use create-central or register it"]
+        return [
+            f"the central repo {uri} does not have instrument {instrument}; use create-central or register it"
+        ]
     finally:
         butler.close()
     return []

@@ -57,9 +57,7 @@ class VisitDataIds:
 
     def extended(self, values: Mapping[str, Any], records: Iterable[DimensionRecord]) -> VisitDataIds:
         """Return data ids that know more dimensions."""
-        return VisitDataIds(
-            self._universe, {**self._values, **values}, [*self._records.values(), *records]
-        )
+        return VisitDataIds(self._universe, {**self._values, **values}, [*self._records.values(), *records])
 
     def covers(self, dimensions: DimensionGroup) -> bool:
         """Say whether all values of a set of dimensions are known."""

@@ -60,7 +60,9 @@ def local_config(central_uri: str, override: str | None = None) -> Config:
     """
     if override:
         return Config(override)
-    central = Config(Butler.get_repo_uri(central_uri, return_label=True).join("butler.yaml", forceDirectory=False))
+    central = Config(
+        Butler.get_repo_uri(central_uri, return_label=True).join("butler.yaml", forceDirectory=False)
+    )
     config = Config()
     if "storageClasses" in central:
         config["storageClasses"] = central["storageClasses"]
@@ -144,9 +146,7 @@ class FullRepo:
         for record in records:
             by_element.setdefault(record.definition.name, []).append(record)
         for element in self.butler.dimensions.sorted(by_element):
-            self.butler.registry.insertDimensionData(
-                element, *by_element[element.name], skip_existing=True
-            )
+            self.butler.registry.insertDimensionData(element, *by_element[element.name], skip_existing=True)
 
     def release(self) -> None:
         """End a visit: drop what the cache does not keep."""

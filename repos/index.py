@@ -76,7 +76,9 @@ class CentralIndex:
         Monotonic seconds.
     """
 
-    def __init__(self, butler: Butler, *, max_age: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, butler: Butler, *, max_age: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._butler = butler
         self._max_age = max_age
         self._clock = clock

@@ -75,9 +75,7 @@ class InputFinder:
             case InputKind.REFCAT:
                 refs = self._overlapping(dataset_type, REFCATS, region, values)
             case InputKind.TEMPLATE:
-                refs = self._overlapping(
-                    dataset_type, templates_collection(self._instrument), region, values
-                )
+                refs = self._overlapping(dataset_type, templates_collection(self._instrument), region, values)
             case InputKind.SKYMAP:
                 refs = self._index.by_data_id(dataset_type, SKYMAPS, values)
             case InputKind.OTHER:

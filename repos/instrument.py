@@ -55,7 +55,9 @@ def class_name(camera: InstrumentConfig) -> str:
     """
     name = f"repos.instrument.{camera.name.replace('-', '_')}"
     if len(name) > 64:
-        raise InvalidConfiguration(f"instrument name {camera.name} is too long: {name} has over 64 characters")
+        raise InvalidConfiguration(
+            f"instrument name {camera.name} is too long: {name} has over 64 characters"
+        )
     return name
 
 

@@ -189,4 +189,3 @@ def _kind(dataset_type: DatasetType) -> InputKind:
     if "skymap" in dims:
         return InputKind.SKYMAP
     return InputKind.OTHER
-
