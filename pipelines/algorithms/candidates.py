@@ -33,10 +33,11 @@ class Limits:
     ----------
     threshold : `float`
         Least significance.
-    star_ratio : `float`
-        Least flux relative to a star within `star_radius`.
-    star_radius : `float`
-        Pixels.
+    star_ratio, star_radius : `float`
+        Least flux relative to a star within so many pixels.
+    wings : `tuple` [`tuple` [`float`, `float`], ...]
+        The same (ratio, radius) for the wings of stars, further out. Only
+        those of the brightest rise above the noise.
     dipole_ratio : `float`
         Opposite peak over this one from which on it is called a dipole.
     dipole_significance : `float`
@@ -55,11 +56,12 @@ class Limits:
     threshold: float = 5.5
     star_ratio: float = 0.02
     star_radius: float = 6.0
+    wings: tuple[tuple[float, float], ...] = ((0.004, 10.0), (0.0016, 18.0))
     dipole_ratio: float = 0.45
     dipole_significance: float = 3.5
     dipole_radius: float = 6.0
     shape: float = 2.5
-    shape_error: float = 0.03
+    shape_error: float = 0.06
     coverage: float = 0.7
 
 
@@ -144,9 +146,11 @@ def _is_residual(
         return result
     tree = KDTree(np.column_stack([x[known], y[known]]))
     brightness = star_flux[known]
-    for k, near in enumerate(tree.query_ball_point(np.column_stack([peaks.x, peaks.y]), limits.star_radius)):
-        if near:
-            result[k] = abs(flux[k]) < limits.star_ratio * float(brightness[near].max())
+    places = np.column_stack([peaks.x, peaks.y])
+    for ratio, radius in ((limits.star_ratio, limits.star_radius), *limits.wings):
+        for k, near in enumerate(tree.query_ball_point(places, radius)):
+            if near:
+                result[k] |= bool(abs(flux[k]) < ratio * float(brightness[near].max()))
     return result
 
 

@@ -161,6 +161,8 @@ def _complexity(
         return (3, 2) + (0,) * (widths - 2), 0, 0
     if stars < 25:
         return (4, 2) + (2,) * (widths - 2), min(degree, 1), min(background_degree, 1)
+    if stars < 50:
+        degree = min(degree, 1)
     return (4, 3) + (2,) * (widths - 2), degree, background_degree
 
 

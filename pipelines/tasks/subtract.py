@@ -61,7 +61,7 @@ class SubtractConnections(pipeBase.PipelineTaskConnections, dimensions=("instrum
 class SubtractConfig(pipeBase.PipelineTaskConfig, pipelineConnections=SubtractConnections):
     """Configuration of `SubtractTask`."""
 
-    kernel_degree = pexConfig.Field(dtype=int, default=1, doc="Degree of the kernel's variation.")
+    kernel_degree = pexConfig.Field(dtype=int, default=2, doc="Degree of the kernel's variation.")
     background_degree = pexConfig.Field(dtype=int, default=1, doc="Degree of the difference in sky.")
     max_stars = pexConfig.Field(dtype=int, default=100, doc="Stars that the kernel is fitted to, at most.")
     enough_stars = pexConfig.Field(
