@@ -12,7 +12,7 @@ from typing import Any
 from flask import Flask, Response, render_template, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from app.web.events import read_visit
 from app.web.openapi import openapi_document
@@ -43,7 +43,9 @@ def create_app(service: PromptService) -> Flask:
         Need not be started yet.
     """
     app = Flask("app.web")
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    # One byte more than allowed: of a chunked body, no more than this is read,
+    # and that it is longer shows only then.
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY + 1
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     # A path with a doubled slash names nothing here; redirecting a POST that
     # takes minutes helps nobody.
@@ -175,7 +177,7 @@ class _Routes:
 
     def _read_visit(self) -> FannedOutVisit:
         try:
-            return read_visit(dict(request.headers), request.get_data())
+            return read_visit(dict(request.headers), _read_body())
         except InvalidMessage as error:
             self._service.metrics.rejected(problem_for_error(error).title, str(error))
             raise
@@ -199,6 +201,18 @@ class _Routes:
         )
         response.headers["WWW-Authenticate"] = "Bearer"
         return response
+
+
+def _read_body() -> bytes:
+    try:
+        body = request.get_data()
+    except HTTPException:
+        raise
+    except Exception as error:  # the server's own, for example for a broken chunk
+        raise InvalidMessage(f"the body cannot be read: {type(error).__name__}: {error}") from error
+    if len(body) > MAX_BODY:
+        raise RequestEntityTooLarge
+    return body
 
 
 def _json(body: BaseModel) -> Response:

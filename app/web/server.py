@@ -19,6 +19,9 @@ from services.slots.process import TemplateProcess
 _SPARE_THREADS = 16
 #: Seconds for answers to go out after the slots' time to stop is over.
 _FAREWELL = 5
+#: Seconds that an idle connection is kept: longer than clients and proxies
+#: usually do, so that it is them who close it, and no request is lost.
+_KEEP_ALIVE = 75
 #: Seconds without a sign of life after which the worker is taken for hung. It
 #: gives one every second whatever its requests do.
 _HUNG = 120
@@ -87,6 +90,7 @@ def gunicorn_settings(config: ServerConfig) -> dict[str, Any]:
         "threads": config.visits + _SPARE_THREADS,
         "timeout": _HUNG,
         "graceful_timeout": math.ceil(config.grace_period) + _FAREWELL,
+        "keepalive": _KEEP_ALIVE,
         "worker_tmp_dir": _memory_directory(),
         "control_socket_disable": True,
         "logger_class": GunicornLogger,
