@@ -15,7 +15,7 @@ from models.events import OutboxMessage
 from models.ledger import RUNNING, Claim, VisitRecord
 from models.outcomes import Result, VisitOutcome
 from models.visits import FannedOutVisit, VisitKey
-from repos.ledger_database import ledger_errors, reading
+from repos.ledger_database import reading, writing
 from repos.ledger_tables import VISITS
 from repos.outbox import Outbox
 
@@ -70,7 +70,9 @@ class Ledger:
         models.errors.TemporarilyUnavailable
             Raised if the database cannot be reached.
         """
-        with ledger_errors(), self._engine.begin() as connection:
+        # A claim need not survive a power cut: without its row the visit may be
+        # tried again, and the APDB tells whether it may be run.
+        with writing(self._engine) as connection:
             row = connection.execute(_row(visit.key, deployment_id)).mappings().one_or_none()
             if row is None:
                 return self._first_claim(connection, visit, deployment_id, day_obs)
@@ -106,7 +108,7 @@ class Ledger:
         """
         now = self._now()
         values = {"state": outcome.result.value, "finished": now, "outcome": outcome.model_dump_json()}
-        with ledger_errors(), self._engine.begin() as connection:
+        with writing(self._engine, durable=True) as connection:
             if connection.execute(_update(visit.key, deployment_id).values(values)).rowcount == 0:
                 new = self._new(visit, deployment_id, day_obs) | values
                 connection.execute(VISITS.insert().values(new))
@@ -139,7 +141,7 @@ class Ledger:
             "finished": self._now(),
             "outcome": outcome.model_dump_json(),
         }
-        with ledger_errors(), self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             orphans = [VisitKey(*row) for row in connection.execute(sa.select(*key).where(orphaned))]
             connection.execute(VISITS.update().where(orphaned).values(values))
         for orphan in orphans:

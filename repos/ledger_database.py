@@ -5,7 +5,14 @@ What is particular to SQLite is here and nowhere else.
 
 from __future__ import annotations
 
-__all__ = ["LedgerLock", "create_ledger_engine", "embedded_ledger_file", "ledger_errors", "reading"]
+__all__ = [
+    "LedgerLock",
+    "create_ledger_engine",
+    "embedded_ledger_file",
+    "ledger_errors",
+    "reading",
+    "writing",
+]
 
 import os
 import sqlite3
@@ -28,6 +35,8 @@ _BUSY_TIMEOUT = 30.0
 
 #: Execution option of transactions that only read.
 _READS = "ledger_reads"
+#: Execution option of transactions that must survive a power cut.
+_DURABLE = "ledger_durable"
 
 
 def create_ledger_engine(url: str, *, read_only: bool = False) -> sa.Engine:
@@ -77,6 +86,27 @@ def embedded_ledger_file(url: str) -> Path | None:
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Open a transaction that only reads; it never waits for a writer."""
     with ledger_errors(), engine.connect().execution_options(**{_READS: True}) as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: sa.Engine, *, durable: bool = False) -> Iterator[sa.Connection]:
+    """Open a transaction that writes; it is committed at the end.
+
+    Parameters
+    ----------
+    engine : `sqlalchemy.Engine`
+    durable : `bool`, optional
+        Whether it must survive a power cut, and not only the death of this
+        process, which every one survives. It costs a wait for the disk.
+
+    Raises
+    ------
+    models.errors.TemporarilyUnavailable
+        Raised if the database cannot be reached; nothing is written.
+    """
+    options = {_DURABLE: durable}
+    with ledger_errors(), engine.connect().execution_options(**options) as connection, connection.begin():
         yield connection
 
 
@@ -178,15 +208,15 @@ def _create_sqlite_engine(url: sa.URL, path: Path, *, read_only: bool) -> sa.Eng
         connection.isolation_level = None
         if not read_only:
             connection.execute("PRAGMA journal_mode=WAL")
-        # A visit is answered only when its result would survive a power cut.
-        connection.execute("PRAGMA synchronous=FULL")
 
     @event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
+        options = connection.get_execution_options()
+        synchronous = "FULL" if options.get(_DURABLE, False) else "NORMAL"
+        connection.exec_driver_sql(f"PRAGMA synchronous={synchronous}")
         # A transaction that read before it writes could not wait for another
         # writer but had to fail, so those that may write say so at once.
-        reads = connection.get_execution_options().get(_READS, False)
-        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN" if options.get(_READS, False) else "BEGIN IMMEDIATE")
 
     if not read_only:
         try:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from models.events import OutboxMessage
 from models.visits import VisitKey
-from repos.ledger_database import ledger_errors, reading
+from repos.ledger_database import reading, writing
 from repos.ledger_tables import OUTBOX
 
 
@@ -93,7 +93,7 @@ class Outbox:
         """
         ids = list(ids)
         query = OUTBOX.update().where(OUTBOX.c.id.in_(ids), OUTBOX.c.acknowledged.is_(None))
-        with ledger_errors(), self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             connection.execute(query.values(acknowledged=self._now()))
 
     def count_pending(self) -> dict[str, int]:

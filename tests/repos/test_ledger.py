@@ -347,3 +347,17 @@ def test_unusable_files(unusable: Callable[[str], str], kind: str) -> None:
 def test_a_ledger_that_cannot_be_locked(unusable: Callable[[str], str]) -> None:
     with pytest.raises(InvalidConfiguration, match="cannot be locked"):
         LedgerLock(unusable("not a directory")).acquire()
+
+
+def test_results_wait_for_the_disk_and_claims_do_not(ledger: Ledger, engine: sa.Engine) -> None:
+    levels: list[str] = []
+
+    @sa.event.listens_for(engine, "commit")
+    def look(connection: sa.Connection) -> None:
+        levels.append(connection.exec_driver_sql("PRAGMA synchronous").scalar_one())
+
+    ledger.claim(make_visit(), DEPLOYMENT, DAY)
+    ledger.finish(make_visit(), DEPLOYMENT, DAY, outcome(Result.PROCESSED))
+    ledger.claim(make_visit("g2"), DEPLOYMENT, DAY)
+    # SQLite's numbers for NORMAL and FULL.
+    assert levels == [1, 2, 1]
