@@ -94,6 +94,7 @@ def _summary(night: int | None, visits: Sequence[VisitRecord], waiting: dict[str
 
 
 def _show(visits: Sequence[VisitRecord]) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -106,7 +107,12 @@ def _show(visits: Sequence[VisitRecord]) -> None:
         for row in (_COLUMNS, *rows):
             typer.echo("\t".join(row))
         return
-    table = Table(*_COLUMNS)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in _COLUMNS:
+        # The detail gives way where the terminal is narrow.
+        table.add_column(
+            column, no_wrap=column != "detail", min_width=16 if column == "detail" else len(column)
+        )
     for visit, row in zip(visits, rows, strict=True):
         table.add_row(*(Text(cell) for cell in row), style=_STYLES.get(visit.state, "red"))
     console.print(table)
