@@ -19,7 +19,7 @@ from simulator.night import Field, Night, SimulatedFrame
 from simulator.plan import Plan, PlannedVisit
 from simulator.pointing import choose_field, draw_conditions, field_half_width
 from simulator.seed import SimulatedSeed
-from simulator.sky import Sky, make_sky
+from simulator.sky import BANDS, Sky, make_sky
 from simulator.transients import Transients, merge_transients, place_transients
 
 #: Transients placed on each detector's part of the sky unless told otherwise.
@@ -83,11 +83,16 @@ def plan_simulated(
     ------
     ValueError
         Raised for a number of visits, snaps or transients that makes no
-        sense, or for a detector or filter that the instrument does not have.
+        sense, for a detector or filter that the instrument does not have, or
+        for an instrument that cannot be simulated.
     """
     instrument = instrument or load_instrument(find_instrument_file("DemoCam"))
     if visits < 1 or snaps < 1 or transients < 0:
         raise ValueError(f"cannot plan {visits} visits with {snaps} snaps and {transients} transients")
+    if instrument.raw_form != "overscan":
+        raise ValueError(
+            f"{instrument.name} has raw_form {instrument.raw_form}; only raw frames can be simulated"
+        )
     active = _choose_detectors(instrument, detectors)
     used = _choose_filters(instrument, filters)
     used = tuple(used[n % len(used)] for n in range(visits))
@@ -143,6 +148,9 @@ def _choose_filters(instrument: InstrumentConfig, filters: Sequence[str]) -> tup
     unknown = [name for name in filters if name not in instrument.bands]
     if unknown:
         raise ValueError(f"{instrument.name} has filters {sorted(instrument.bands)}, not {unknown}")
+    dark = sorted({band for band in instrument.bands.values() if band not in BANDS})
+    if dark:
+        raise ValueError(f"the simulated sky shines in {', '.join(BANDS)}, not in bands {', '.join(dark)}")
     red = [f.name for f in instrument.filters if f.band == "r"]
     return tuple(filters) or tuple(red[:1]) or (instrument.filters[0].name,)
 

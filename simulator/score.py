@@ -8,7 +8,7 @@ alert is false, whatever its flags, a second one of the same transient too.
 
 from __future__ import annotations
 
-__all__ = ["MATCH_RADIUS", "MINIMUM_SNR", "FoundAlert", "Score", "read_alerts", "score"]
+__all__ = ["MATCH_RADIUS", "MINIMUM_SNR", "FoundAlert", "Score", "read_alerts", "score", "score_alerts"]
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

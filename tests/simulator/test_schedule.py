@@ -169,3 +169,12 @@ def test_filters_are_used_in_turn(camera: InstrumentConfig) -> None:
 def test_nonsense_is_refused(camera: InstrumentConfig, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         plan(camera, **changes)
+
+
+def test_a_camera_that_cannot_be_simulated_is_refused(camera: InstrumentConfig) -> None:
+    with pytest.raises(ValueError, match="raw_form calibrated"):
+        plan(camera.model_copy(update={"raw_form": "calibrated"}))
+    content = camera.model_dump(mode="json", exclude_none=True)
+    strange = InstrumentConfig.model_validate({**content, "filters": [{"name": "Ha", "band": "narrow"}]})
+    with pytest.raises(ValueError, match="not in bands narrow"):
+        plan(strange)
