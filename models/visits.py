@@ -229,7 +229,7 @@ class FannedOutVisit(NextVisit):
         The detector's id in the instrument.
     """
 
-    detector: int = Field(ge=0)
+    detector: int = Field(ge=0, lt=2**31)
 
     @property
     def key(self) -> VisitKey:
