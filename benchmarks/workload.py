@@ -146,7 +146,9 @@ class OurSide:
         try:
             self._pool = SlotPool(
                 config=PoolConfig(count=1, nice=0),
-                template=TemplateSupervisor(launch=lambda: TemplateProcess.launch("benchmarks.overhead_slot:prepare")),
+                template=TemplateSupervisor(
+                    launch=lambda: TemplateProcess.launch("benchmarks.overhead_slot:prepare")
+                ),
             )
             self._pool.start()
             self._pool.deployment_id(60.0)

@@ -222,7 +222,7 @@ class ServiceSettings(BrokerSettings, LedgerSettings):
         "WORKER_RESTART_FREQ", 0, purpose="visits before a slot is renewed, 0 for never", example="100", ge=0
     )
     slot_memory_limit: int = setting(
-        "PP_SLOT_MEMORY_LIMIT", 0, purpose="memory limit of a slot, MiB, 0 for none", example="4096", ge=0
+        "PP_SLOT_MEMORY_LIMIT", 4096, purpose="memory limit of a slot, MiB, 0 for none", example="4096", ge=0
     )
     platform: Platform = setting("PLATFORM", None, purpose="what scales the workers", example="keda")
 

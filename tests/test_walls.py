@@ -76,7 +76,9 @@ def breaches(name: str, path: Path) -> Iterator[str]:
                 yield f"{name} imports {imported}, which belongs to {', '.join(sorted(allowed))} alone"
 
 
-@pytest.mark.parametrize(("name", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "path"), modules(), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_imports_go_downwards(name: str, path: Path) -> None:
     assert list(breaches(name, path)) == []
 
@@ -87,12 +89,17 @@ def environment_reads(path: Path) -> Iterator[int]:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
             if node.attr in ("environ", "environb", "getenv", "getenvb", "putenv"):
                 yield node.lineno
-        elif isinstance(node, ast.ImportFrom) and node.module == "os":
-            if {alias.name for alias in node.names} & {"environ", "environb", "getenv"}:
-                yield node.lineno
+        elif (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "os"
+            and {alias.name for alias in node.names} & {"environ", "environb", "getenv"}
+        ):
+            yield node.lineno
 
 
-@pytest.mark.parametrize(("name", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "path"), modules(), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_only_config_reads_the_environment(name: str, path: Path) -> None:
     if not name.startswith("config"):
         assert list(environment_reads(path)) == []

@@ -23,6 +23,6 @@ fi
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "uv==$(cat tools/uv-version)"
 echo "Installing the locked dependencies into $venv ..."
-"$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --require-hashes -r requirements.lock
+"$venv/bin/uv" pip install --quiet --system-certs --python "$venv/bin/python" --require-hashes -r requirements.lock
 # Path-based, so that the lsst namespace package stays whole.
-"$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps --config-setting editable_mode=compat -e .
+"$venv/bin/uv" pip install --quiet --system-certs --python "$venv/bin/python" --no-deps --config-setting editable_mode=compat -e .

@@ -85,7 +85,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "image_memory": 600.0,
         "index_max_age": 60.0,
         "local_repo_form": LocalRepoForm.AUTO,
-        "slot_memory_limit": 0,
+        "slot_memory_limit": 4096,
         "deployment_id": None,
         "instrument_path": (),
         "register_dataset_types": True,
