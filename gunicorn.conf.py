@@ -5,5 +5,10 @@ Settings come from the environment or the settings file, as for
 """
 
 from app.service_factory import gunicorn_options
+from models.errors import InvalidConfiguration
 
-globals().update(gunicorn_options())
+try:
+    globals().update(gunicorn_options())
+except InvalidConfiguration as error:
+    # Not an exception that Gunicorn would show as a traceback.
+    raise SystemExit(f"error: {error}") from None

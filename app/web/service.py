@@ -78,9 +78,9 @@ class PromptService:
         """
         if template is not None:
             self.slots.adopt(template)
-        self.slots.start()
         for start in self.on_start:
             start()
+        self.slots.start()
 
     def begin_shutdown(self) -> None:
         """Tell visits to stop; their answers still go out."""

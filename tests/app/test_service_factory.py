@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.service_factory import build_service, gunicorn_options
+from app.web.service import PromptService
+from config.settings import ServiceSettings, load_service_settings
+from models.errors import InvalidConfiguration, NoPipelineApplies
+from tests.visits import make_visit
+
+
+@pytest.fixture
+def variables(tmp_path: Path) -> dict[str, str]:
+    return {
+        "RUBIN_INSTRUMENT": "DemoCam",
+        "SKYMAP": "demo",
+        "CENTRAL_REPO": str(tmp_path / "central"),
+        "CONFIG_APDB": "apdb.yaml",
+        "MAIN_PIPELINES_CONFIG": "- {pipelines: [A.yaml], survey: ours, ra: {min: 0, max: 20}}",
+        "PREPROCESSING_PIPELINES_CONFIG": "- {pipelines: [P.yaml]}",
+        "PP_IMAGE_DIRECTORY": str(tmp_path / "images"),
+        "PP_STATE_DIR": str(tmp_path / "state"),
+        "PP_METRICS_PORT": "0",
+        "PP_SLOT_MEMORY_LIMIT": "512",
+        "WORKER_COUNT": "3",
+    }
+
+
+@pytest.fixture
+def settings(variables: dict[str, str]) -> ServiceSettings:
+    return load_service_settings(variables)
+
+
+@pytest.fixture
+def service(settings: ServiceSettings) -> Iterator[PromptService]:
+    made = build_service(settings)
+    yield made
+    made.close()
+
+
+def test_limits_come_from_the_settings(service: PromptService) -> None:
+    limits = service.slots.config
+    assert (limits.count, limits.memory_limit) == (3, 512 << 20)
+    assert service.token is None
+
+
+def test_visits_are_selected_by_configuration(service: PromptService) -> None:
+    """The detector's place on the sky counts, not the boresight."""
+    off = make_visit(instrument="DemoCam", survey="ours", position=[25.0, 0.0])
+    with pytest.raises(NoPipelineApplies):
+        service.admission.handle(off)
+
+
+def test_second_service_on_the_same_ledger_is_refused(
+    service: PromptService, settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repos.ledger_database.LedgerLock.acquire.__defaults__", (0.1,))
+    with pytest.raises(InvalidConfiguration, match="another service uses the ledger"):
+        build_service(settings)
+
+
+def test_ledger_can_be_used_again_after_the_end(settings: ServiceSettings) -> None:
+    build_service(settings).close()
+    build_service(settings).close()
+
+
+def test_metrics_port(variables: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    free = build_service(load_service_settings(variables | {"PP_METRICS_PORT": str(port)}))
+    _start_all_but_slots(free)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        assert b"200 OK" in connection.recv(1000)
+    free.close()
+
+
+def test_metrics_port_that_is_taken_degrades(variables: dict[str, str]) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        service = build_service(load_service_settings(variables | {"PP_METRICS_PORT": port}))
+        _start_all_but_slots(service)
+        assert any("PP_METRICS_PORT" in text for text in service.degraded())
+        service.close()
+
+
+def test_images_nobody_listens_for_degrade(service: PromptService) -> None:
+    assert any(text.startswith("images:") for text in service.degraded())
+
+
+def test_gunicorn_gets_threads_for_every_visit_and_more(settings: ServiceSettings) -> None:
+    options = gunicorn_options(settings)
+    assert options["workers"] == 1
+    assert options["threads"] > 3 + 64
+    assert options["graceful_timeout"] > settings.worker_grace_period
+
+
+def test_parent_does_without_the_middleware() -> None:
+    script = (
+        "import sys, app.service_factory\n"
+        "heavy = {'lsst', 'astropy', 'numba', 'scipy', 'pyarrow', 'boto3'}\n"
+        "print(sorted(heavy & {m.partition('.')[0] for m in sys.modules}))"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True)
+    assert ended.stdout.strip() == "[]"
+
+
+def _start_all_but_slots(service: PromptService) -> None:
+    for start in service.on_start:
+        start()
