@@ -40,11 +40,13 @@ from repos.memory_repo import MemoryRepo
 from repos.observation import ObservationReader
 from repos.pipeline_library import PipelineLibrary
 from repos.registry_writer import Outputs
+from repos.retry import is_outage, retry_connections
 from repos.service_datasets import ServiceDatasets
 from repos.visit_context import VisitContexts
 from repos.workspace import exported_records
 from services.alerts import AlertPublisher, AlertSink
-from services.conductor import Collaborators, VisitProcessor
+from services.collaborators import Collaborators
+from services.conductor import VisitProcessor
 from services.execution import PipelineExecution
 from services.export import Exporter, Handover
 from services.image_intake import ImageIntake
@@ -228,6 +230,8 @@ class SlotFactory:
                 export_records=lambda records: exported_records(central.universe, records),
                 apdb=self.apdb,
                 on_exposures=add_exposures,
+                retry=lambda action: retry_connections(action, delay=self._settings.repo_retry_delay),
+                is_outage=is_outage,
             )
         )
 

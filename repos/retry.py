@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["connection_errors", "retry_connections"]
+__all__ = ["connection_errors", "is_outage", "retry_connections"]
 
+import errno
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -12,6 +13,25 @@ import sqlalchemy.exc
 import stamina
 
 T = TypeVar("T")
+
+#: Errors of the operating system that pass: a full disk is emptied, a mount
+#: comes back.
+_PASSING = frozenset(
+    {
+        errno.ECONNREFUSED,
+        errno.ECONNRESET,
+        errno.EDQUOT,
+        errno.EHOSTUNREACH,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENETUNREACH,
+        errno.ENFILE,
+        errno.ENOSPC,
+        errno.EROFS,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+    }
+)
 
 
 def connection_errors() -> tuple[type[Exception], ...]:
@@ -26,6 +46,20 @@ def connection_errors() -> tuple[type[Exception], ...]:
         botocore.exceptions.ConnectionError,
         botocore.exceptions.HTTPClientError,
     )
+
+
+def is_outage(error: BaseException) -> bool:
+    """Say whether an error, or one that caused it, means that something we
+    depend on cannot be used for now: a server is away, a disk is full.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, (*connection_errors(), ConnectionError, TimeoutError)):
+            return True
+        if isinstance(cause, OSError) and cause.errno in _PASSING:
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def retry_connections(action: Callable[[], T], *, delay: float, attempts: int = 2) -> T:

@@ -22,7 +22,9 @@ ALERT_STORAGE_CLASS = "AlertPackets"
 class AlertSink(Protocol):
     """Where alerts go."""
 
-    def send(self, packets: Any, visit: FannedOutVisit, exposure: int) -> tuple[str, tuple[OutboxMessage, ...]]:
+    def send(
+        self, packets: Any, visit: FannedOutVisit, exposure: int
+    ) -> tuple[str, tuple[OutboxMessage, ...]]:
         """Send, or prepare for sending, the alert packets of an exposure.
 
         Returns
@@ -40,6 +42,8 @@ class PublishedAlerts:
 
     Attributes
     ----------
+    begun : `bool`
+        Whether any may have left the house, also by a sending that failed.
     count : `int`
     files : `list` [`str`]
     messages : `list` [`models.events.OutboxMessage`]
@@ -47,6 +51,7 @@ class PublishedAlerts:
         When the last were durable, UTC unix seconds.
     """
 
+    begun: bool = False
     count: int = 0
     files: list[str] = field(default_factory=list)
     messages: list[OutboxMessage] = field(default_factory=list)
@@ -69,14 +74,13 @@ class AlertPublisher:
         """Choose the references to alert packets."""
         return [ref for ref in refs if ref.datasetType.storageClass_name == ALERT_STORAGE_CLASS]
 
-    def publish(
-        self, packets: Any, visit: FannedOutVisit, exposure: int, published: PublishedAlerts
-    ) -> None:
+    def publish(self, packets: Any, visit: FannedOutVisit, exposure: int, published: PublishedAlerts) -> None:
         """Send packets and add them to what was published.
 
         An exposure without alerts is published too, as an empty file or no
         message: whoever waits learns that there is nothing.
         """
+        published.begun = published.begun or bool(len(packets))
         place, messages = self._sink.send(packets, visit, exposure)
         published.count += len(packets)
         published.last_unix = time.time()

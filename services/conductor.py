@@ -6,12 +6,11 @@ things themselves are done by its collaborators.
 
 from __future__ import annotations
 
-__all__ = ["Collaborators", "VisitProcessor"]
+__all__ = ["VisitProcessor"]
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 from models.errors import (
     Disposition,
@@ -21,89 +20,19 @@ from models.errors import (
     NoPipelineBuilt,
     NotInitialised,
     NotRetriable,
+    PipelineUnreadable,
     ProcessingError,
     PromptProcessingError,
     TaskFailed,
+    TemporarilyUnavailable,
 )
 from models.outcomes import Result, VisitOutcome
-from models.visits import FannedOutVisit
-from services.alerts import AlertPublisher
-from services.execution import PipelineExecution
-from services.export import ExportedOutputs, Exporter
-from services.image_intake import ImageIntake
-from services.preload import Preloader
+from services.collaborators import Collaborators
+from services.export import ExportedOutputs
 from services.slots.protocol import Finished, ProcessVisit, SlotChannel, Stage
 from services.visit_state import VisitState
 
 _log = logging.getLogger(__name__)
-
-
-class Pipelines(Protocol):
-    """The deployment's pipelines."""
-
-    def get(self, path: str) -> Any:
-        """Return a pipeline, ready to run."""
-
-
-class VisitRecords(Protocol):
-    """What the repositories know of visits."""
-
-    def make(self, visit: FannedOutVisit, output_date: str) -> Any:
-        """Return the context of a visit."""
-
-    def footprint(self, visit: FannedOutVisit) -> Any:
-        """Return the padded area that the detector will cover, or None."""
-
-
-class OwnDatasets(Protocol):
-    """Writes the service's own datasets into a workspace."""
-
-    def put_region_time_info(self, workspace: Any, visit: FannedOutVisit, region: Any, run: str) -> None:
-        """Write where and when the observation will be made."""
-
-    def put_preload_metrics(self, workspace: Any, run: str, seconds: Mapping[str, float]) -> None:
-        """Write how long preload took."""
-
-    def put_provenance(self, workspace: Any, run: str, facts: Mapping[str, Any]) -> None:
-        """Write what ran on what."""
-
-    @property
-    def expected(self) -> Sequence[str]:
-        """Dataset types that pipelines may read."""
-
-
-class VisitDatabase(Protocol):
-    """The APDB, as far as the service asks it."""
-
-    def contains(self, visits: Sequence[int], detector: int) -> bool:
-        """Say whether it holds anything of some visits."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Collaborators:
-    """Everything a `VisitProcessor` works with."""
-
-    pipelines: Pipelines
-    """The deployment's pipelines."""
-    records: VisitRecords
-    """Data ids and footprints."""
-    open_workspace: Callable[..., Any]
-    """Begins a visit in the local repo."""
-    is_initialised: Callable[[Sequence[str]], bool]
-    """Whether the initializer has prepared output runs."""
-    run_of: Callable[[str, str], str]
-    """Maps output date and pipeline stem to the output run."""
-    preloader: Preloader
-    own_datasets: OwnDatasets
-    images: ImageIntake
-    execution: PipelineExecution
-    alerts: AlertPublisher
-    exporter: Exporter
-    export_records: Callable[[Sequence[Any]], Sequence[Any]]
-    """Chooses the dimension records that go out."""
-    apdb: VisitDatabase
-    on_exposures: Callable[[Sequence[int]], None] = lambda exposures: None
-    """Told which exposures are processed, for the labels of log messages."""
 
 
 class VisitProcessor:
@@ -111,7 +40,7 @@ class VisitProcessor:
 
     Parameters
     ----------
-    collaborators : `Collaborators`
+    collaborators : `services.collaborators.Collaborators`
     """
 
     def __init__(self, collaborators: Collaborators) -> None:
@@ -128,43 +57,55 @@ class VisitProcessor:
             sees.
         """
         state = VisitState(request)
-        error: PromptProcessingError | None = None
         try:
-            try:
-                self._prepare(state, channel)
-                self._take_images(state, channel)
-                self._execute(state, channel)
-            except InterruptSignal as signal:
-                raise Interrupted(f"processing was {signal}") from signal
-        except PromptProcessingError as raised:
-            error = self._judge(state, raised)
-        except Exception as raised:  # whatever else goes wrong is answered too
-            _log.exception("Processing of %s failed unexpectedly.", state.visit)
-            error = self._judge(state, ProcessingError(f"{type(raised).__name__}: {raised}"))
-        try:
+            error = self._attempt(state, channel)
             with channel.shielded():
-                return self._finish(state, channel, error)
-        finally:
-            if state.workspace is not None:
-                state.workspace.close()
+                self._conclude(state, channel, error)
+        except InterruptSignal as signal:
+            # It comes at most once, but anywhere: also while a failure was
+            # being judged, or on the threshold of the shield.
+            with channel.shielded():
+                if state.finished is None:
+                    stopped = Interrupted(f"processing was {signal}")
+                    self._conclude(state, channel, self._judge(state, stopped))
+        assert state.finished is not None
+        return state.finished
+
+    def _attempt(self, state: VisitState, channel: SlotChannel) -> PromptProcessingError | None:
+        """Do everything but exporting; return what it failed of."""
+        try:
+            self._prepare(state, channel)
+            self._take_images(state, channel)
+            self._execute(state, channel)
+        except PromptProcessingError as error:
+            return self._judge(state, error)
+        except (Exception, SystemExit) as error:  # whatever else goes wrong is answered too
+            what = f"{type(error).__name__}: {error}"
+            if self._with.is_outage(error):
+                return self._judge(state, TemporarilyUnavailable(f"a dependency failed: {what}"))
+            _log.exception("Processing of %s failed unexpectedly.", state.visit)
+            return self._judge(state, ProcessingError(what))
+        return None
 
     def _prepare(self, state: VisitState, channel: SlotChannel) -> None:
         """Everything that can be done before there is an image."""
         channel.report(Stage.PREPARING)
         have, visit, date = self._with, state.visit, state.request.output_date
-        state.context = have.records.make(visit, date)
+        state.context = have.retry(lambda: have.records.make(visit, date))
         main = self._usable(state.request.pipelines.main)
-        preprocessing = self._usable(state.request.pipelines.preprocessing, tolerant=True)
+        preprocessing = self._usable_preprocessing(state)
         runs = [have.run_of(date, p.stem) for p in (*main, *preprocessing)]
-        if not have.is_initialised(runs):
+        if not have.retry(lambda: have.is_initialised(runs)):
             raise NotInitialised(
                 f"the output runs of {date} are not prepared ({', '.join(runs)}); "
                 "run `prompt-processing init` with this deployment's settings"
             )
         region = have.records.footprint(visit)
         with state.timer("search"):
-            plan = have.preloader.plan(
-                visit, [*preprocessing, *main], state.context.data_ids.values, region
+            plan = have.retry(
+                lambda: have.preloader.plan(
+                    visit, [*preprocessing, *main], state.context.data_ids.values, region
+                )
             )
         state.warnings.extend(plan.warnings)
         made = [name for p in preprocessing for name in p.products]
@@ -175,33 +116,51 @@ class VisitProcessor:
             state.context, [*preprocessing, *main], one_exposure=visit.nimages == 1
         )
         with state.timer("transfer"):
-            workspace.fetch(found for refs in plan.found.values() for found in refs)
+            have.retry(lambda: workspace.fetch(found for refs in plan.found.values() for found in refs))
         if region is not None:
             have.own_datasets.put_region_time_info(workspace, visit, region, state.context.preload_run)
         with state.timer("preprocess"):
             self._preprocess(state, preprocessing)
-        state.main = have.preloader.feasible(main, [n for n in [*here, *made] if workspace.has(n)], own)
+        _heed(channel)
         state.preload_is_done()
         have.own_datasets.put_preload_metrics(workspace, state.context.preload_run, state.preload_seconds)
+        state.main = have.preloader.feasible(main, [n for n in [*here, *made] if workspace.has(n)], own)
 
-    def _usable(self, paths: Sequence[str], *, tolerant: bool = False) -> list[Any]:
-        """Return the pipelines that fit the repo, of those that are
-        configured.
+    def _usable(self, paths: Sequence[str]) -> list[Any]:
+        """Return the pipelines that fit the repo, in the order of preference,
+        up to one that cannot be loaded: it is not passed over for the next.
+
+        Raises
+        ------
+        models.errors.PipelineUnreadable
+            Raised if that leaves none.
+        models.errors.NoPipelineBuilt
+            Raised if none fits.
         """
         usable, reasons = [], []
         for path in paths:
             try:
-                usable.append(self._with.pipelines.get(path))
+                usable.append(self._with.get_pipeline(path))
             except NoPipelineBuilt as error:
                 _log.warning("%s", error)
                 reasons.append(str(error))
-            except ProcessingError as error:
-                if not tolerant:
+            except PipelineUnreadable as error:
+                if not usable:
                     raise
-                _log.error("Preprocessing is left out: %s", error)
-        if not usable and reasons and not tolerant:
+                _log.error("No pipeline from here on can be used: %s", error)
+                break
+        if not usable and reasons:
             raise NoPipelineBuilt("; ".join(reasons))
         return usable
+
+    def _usable_preprocessing(self, state: VisitState) -> list[Any]:
+        try:
+            return self._usable(state.request.pipelines.preprocessing)
+        except ProcessingError as error:
+            # Main pipelines that can do without are tried all the same.
+            _log.error("There will be no preprocessing of %s: %s", state.visit, error)
+            state.warnings.append(f"preprocessing failed: {error}")
+            return []
 
     def _preprocess(self, state: VisitState, pipelines: Sequence[Any]) -> None:
         if not pipelines:
@@ -209,31 +168,42 @@ class VisitProcessor:
         date = state.request.output_date
         try:
             executed = self._with.execution.run_first(
-                pipelines, lambda stem: self._with.run_of(date, stem), state.workspace
+                pipelines,
+                lambda stem: self._with.run_of(date, stem),
+                state.workspace,
+                on_start=state.preprocessing_begins,
             )
-            state.preprocessing = executed.stem
             state.task_seconds += executed.report.task_seconds
             executed.report.raise_failure(executed.stem)
-        except ProcessingError as error:
-            # Main pipelines that can do without are tried all the same.
+        except Interrupted:
+            raise
+        except Exception as error:  # of tasks, middleware or repositories
             _log.error("Preprocessing of %s failed: %s", state.visit, error, exc_info=error)
             state.warnings.append(f"preprocessing failed: {error}")
 
     def _take_images(self, state: VisitState, channel: SlotChannel) -> None:
-        for exposure in self._with.images.take(state, channel):
-            with state.timer("ingest"):
-                state.workspace.add_exposure(exposure)
+        def add(exposure: Any) -> None:
+            state.workspace.add_exposure(exposure)
             state.exposures.append(exposure)
-        self._with.on_exposures([e.exposure for e in state.exposures])
+            self._with.on_exposures([exposure.exposure])
+
+        self._with.images.take(state, channel, add)
 
     def _execute(self, state: VisitState, channel: SlotChannel) -> None:
         if self._with.apdb.contains(state.visits, state.visit.detector):
+            state.came_before = True
             raise NotRetriable("the APDB already holds this visit and detector; it was not run again")
         date = state.request.output_date
+        _heed(channel)
 
         def started(stem: str) -> None:
             channel.report(Stage.EXECUTING, tuple(state.visits))
-            state.pipeline = stem
+            state.main_begins(stem, self._with.run_of(date, stem))
+
+        def quantum_done(planned: Any) -> None:
+            self._publish(state, channel, planned)
+            if not state.published.begun:
+                _heed(channel)
 
         with state.timer("main"):
             executed = self._with.execution.run_first(
@@ -241,9 +211,8 @@ class VisitProcessor:
                 lambda stem: self._with.run_of(date, stem),
                 state.workspace,
                 on_start=started,
-                on_quantum=lambda planned: self._publish(state, channel, planned),
+                on_quantum=quantum_done,
             )
-        state.main_run = executed.run
         state.task_seconds += executed.report.task_seconds
         executed.report.raise_failure(executed.stem)
 
@@ -251,39 +220,51 @@ class VisitProcessor:
         """Send the alerts among what a quantum has just put."""
         outputs = [ref for refs in planned.quantum.outputs.values() for ref in refs]
         for ref in self._with.alerts.alert_refs(outputs):
+            # A task that found no work puts none.
             if not state.workspace.has_ref(ref):
                 continue
+            packets = state.workspace.read(ref)
+            exposure = int(ref.dataId.get("visit", ref.dataId.get("exposure", 0)))
             with channel.shielded():
-                channel.report(Stage.PUBLISHING, tuple(state.visits))
-                exposure = ref.dataId.get("visit", ref.dataId.get("exposure", 0))
-                self._with.alerts.publish(
-                    state.workspace.read(ref), state.visit, int(exposure), state.published
-                )
+                if len(packets):
+                    channel.report(Stage.PUBLISHING, tuple(state.visits))
+                self._with.alerts.publish(packets, state.visit, exposure, state.published)
 
     def _judge(self, state: VisitState, error: PromptProcessingError) -> PromptProcessingError:
         """Decide what a failure means, by what it may have changed outside."""
         if isinstance(error, NotRetriable) or state.pipeline is None:
             return error
-        if state.published.count:
-            return NotRetriable(f"alerts were sent before this happened: {error}")
+        if state.published.begun:
+            return NotRetriable(f"alerts were sent, or may have been, before this happened: {error}")
         try:
             touched = self._with.apdb.contains(state.visits, state.visit.detector)
-        except ProcessingError as unknown:
+        except Exception as unknown:  # the safe side, whatever it is
             return NotRetriable(f"{error}; whether the APDB changed cannot be determined: {unknown}")
         if touched:
             return NotRetriable(f"the APDB was changed before this happened: {error}")
         return error
 
+    def _conclude(self, state: VisitState, channel: SlotChannel, error: PromptProcessingError | None) -> None:
+        """Export what there is to export, make the answer, forget the visit."""
+        try:
+            state.finished = self._finish(state, channel, error)
+        finally:
+            if state.workspace is not None:
+                try:
+                    state.workspace.close()
+                except Exception:  # of the local repo, whose next visit begins anew
+                    _log.exception("%s could not be removed from the local repo.", state.visit)
+
     def _finish(
         self, state: VisitState, channel: SlotChannel, error: PromptProcessingError | None
     ) -> Finished:
-        """Export what there is to export and make the answer."""
         exported = ExportedOutputs()
         result = Result.PROCESSED if error is None else Result.from_disposition(_disposition(error))
         if error is not None:
             level = logging.WARNING if isinstance(error, TaskFailed | Interrupted) else logging.ERROR
             _log.log(level, "Processing of %s did not succeed: %s", state.visit, error, exc_info=error)
-        if state.workspace is not None and result is not Result.INTERRUPTED:
+        # What an earlier run read and wrote is left as it is.
+        if state.workspace is not None and result is not Result.INTERRUPTED and not state.came_before:
             channel.report(Stage.EXPORTING, tuple(state.visits))
             try:
                 with state.timer("export"):
@@ -321,6 +302,14 @@ class VisitProcessor:
             for group in exposure.records.values():
                 records.extend(group)
         return self._with.exporter.export(state.workspace, self._with.export_records(records))
+
+
+def _heed(channel: SlotChannel) -> None:
+    """Stop if the visit was told to: a task may have taken the signal for an
+    error of its own, and caught it.
+    """
+    if channel.interrupted:
+        raise Interrupted("processing was stopped by an earlier signal")
 
 
 def _disposition(error: PromptProcessingError) -> Disposition:

@@ -100,7 +100,7 @@ class Preloader:
         for name, need in needs.items():
             if not need.preloadable:
                 continue
-            reason = _unobtainable(need, visit, region)
+            reason = _unobtainable(need, visit, data_id, region)
             if reason is None:
                 plan.found[name] = self._source.find(
                     need, data_id, valid_at=visit.private_sndStamp, region=region
@@ -150,12 +150,15 @@ class Preloader:
         return chosen
 
 
-def _unobtainable(need: InputNeed, visit: FannedOutVisit, region: Any) -> str | None:
+def _unobtainable(
+    need: InputNeed, visit: FannedOutVisit, data_id: Mapping[str, Any], region: Any
+) -> str | None:
     """Say why a kind of input cannot exist for a visit."""
-    if need.filter_dependent and not visit.filters:
-        return "the visit names no filter"
-    if need.kind is InputKind.TEMPLATE and not visit.filters:
-        return "the visit names no filter"
+    if need.filter_dependent or need.kind is InputKind.TEMPLATE:
+        if not visit.filters:
+            return "the visit names no filter"
+        if "physical_filter" not in data_id:
+            return f"the repo does not know filter {visit.filters!r}"
     if need.kind in _SKY_KINDS and region is None:
         return "its footprint on the sky is not known"
     return None

@@ -13,7 +13,7 @@ from typing import Any
 from models.outcomes import Timings
 from models.visits import FannedOutVisit
 from services.alerts import PublishedAlerts
-from services.slots.protocol import ProcessVisit
+from services.slots.protocol import Finished, ProcessVisit
 
 
 class VisitState:
@@ -34,9 +34,13 @@ class VisitState:
     exposures : `list`
         Ingested exposures.
     pipeline, preprocessing : `str` or `None`
-        Stems of the pipelines that were executed.
+        Stems of the pipelines whose execution has begun.
     main_run : `str` or `None`
         Output run of the main pipeline.
+    came_before : `bool`
+        Whether the APDB held the visit before anything was executed.
+    finished : `services.slots.protocol.Finished` or `None`
+        The answer, once there is one.
     seconds : `dict` [`str`, `float`]
         Wall time by step.
     task_seconds : `float`
@@ -52,6 +56,8 @@ class VisitState:
         self.pipeline: str | None = None
         self.preprocessing: str | None = None
         self.main_run: str | None = None
+        self.came_before = False
+        self.finished: Finished | None = None
         self.published = PublishedAlerts()
         self.warnings: list[str] = []
         self.seconds: dict[str, float] = {}
@@ -68,6 +74,15 @@ class VisitState:
     def visits(self) -> list[int]:
         """Ids of the visits that the exposures are."""
         return [e.visit if e.visit is not None else e.exposure for e in self.exposures]
+
+    def preprocessing_begins(self, stem: str) -> None:
+        """Note which preprocessing pipeline is executed."""
+        self.preprocessing = stem
+
+    def main_begins(self, stem: str, run: str) -> None:
+        """Note that, from now on, things may have changed outside."""
+        self.pipeline = stem
+        self.main_run = run
 
     @contextmanager
     def timer(self, step: str) -> Iterator[None]:
@@ -128,6 +143,9 @@ class VisitState:
         """Seconds from the last raw at its final name to durable alerts."""
         if self.published.last_unix is None or not self.exposures:
             return None
-        # A rename keeps the modification time and sets the change time.
-        landed = max(Path(e.path).stat().st_ctime for e in self.exposures)
+        try:
+            # A rename keeps the modification time and sets the change time.
+            landed = max(Path(e.path).stat().st_ctime for e in self.exposures)
+        except OSError:
+            return None
         return self.published.last_unix - landed
