@@ -80,9 +80,9 @@ def _source(path: Path) -> tuple[Path | io.BytesIO, int]:
 
 
 def _check_length(path: str | PathLike[str], hdus: fits.HDUList, size: int) -> None:
-    for number in range(len(hdus)):
+    for number, hdu in enumerate(hdus):
         # Without the padding to whole blocks, which holds no pixels.
-        needed = hdus.fileinfo(number)["datLoc"] + hdus[number].size
+        needed = hdu.fileinfo()["datLoc"] + hdu.size
         if needed > size:
             raise UnreadableImage(
                 f"{path} is truncated: HDU {number} ends at byte {needed}, the file at {size}"

@@ -139,6 +139,7 @@ class RawIngester:
                 *known["instrument"],
                 *known["detector"],
                 filter_record,
+                self._universe["band"].RecordClass(name=filter_record.band),
                 *(record for group in records.values() for record in group),
             ],
         )

@@ -9,8 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import watchfiles
 
 from models.errors import InvalidConfiguration
 from models.raws import FoundImage, parse_raw_key
@@ -168,16 +170,14 @@ def test_remembers_what_came_before_the_start(tmp_path: Path) -> None:
 def test_goes_on_when_events_are_not_available(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from repos import image_watch
+    real = watchfiles.watch
 
-    real = image_watch.watch
-
-    def limited(*paths: Path, force_polling: bool, **options: object) -> object:
-        if not force_polling:
+    def limited(*paths: Path, **options: Any) -> object:
+        if not options["force_polling"]:
             raise OSError("OS file watch limit reached.")
-        return real(*paths, force_polling=True, **options)  # type: ignore[call-overload]
+        return real(*paths, **options)
 
-    monkeypatch.setattr(image_watch, "watch", limited)
+    monkeypatch.setattr("repos.image_watch.watch", limited)
     watcher = DirectoryWatch(tmp_path)
     watcher.start()
     inbox = Inbox()
@@ -258,10 +258,9 @@ class TestMemory:
 
         thread = threading.Thread(target=deliver)
         thread.start()
-        inboxes = []
-        while thread.is_alive():
-            inboxes.append(Inbox())
-            memory.subscribe("Cam", 0, None, inboxes[-1])
+        inboxes = [Inbox() for _ in range(20)]
+        for inbox in inboxes:
+            memory.subscribe("Cam", 0, None, inbox)
+            time.sleep(1e-3)
         thread.join()
-        assert inboxes
         assert all(set(inbox.exposures) == set(range(total)) for inbox in inboxes)
