@@ -174,7 +174,8 @@ class PromptImage:
     def __post_init__(self) -> None:
         # What is kept in memory equals what is written and read again, to the
         # last bit: pixels have the types of the file, and numbers in the
-        # header no more digits than a FITS card takes.
+        # header no more digits than a FITS card takes (14, with an exponent of
+        # two digits).
         self.image = np.asarray(self.image, dtype=np.float32)
         if self.variance is not None:
             self.variance = np.asarray(self.variance, dtype=np.float32)

@@ -47,13 +47,16 @@ class PromptImageFormatter(_FitsFormatter):
     """`~models.images.PromptImage` as multi-extension FITS."""
 
     def read_from_local_file(self, path: str, component: str | None = None, expected_size: int = -1) -> Any:
+        """Return the image, or its header."""
         image = prompt_image_from_fits(path)
         return image if component is None else getattr(image, component)
 
     def to_bytes(self, in_memory_dataset: Any) -> bytes:
+        """Return the FITS file of an image."""
         return prompt_image_to_fits(in_memory_dataset)
 
     def can_accept(self, in_memory_dataset: Any) -> bool:
+        """Say whether this is an image."""
         return isinstance(in_memory_dataset, PromptImage)
 
 
@@ -64,6 +67,7 @@ class RawFormatter(_FitsFormatter):
     supported_extensions = frozenset({".fits", ".fits.fz", ".fits.gz", ".fz", ".fit", ".fts"})
 
     def read_from_local_file(self, path: str, component: str | None = None, expected_size: int = -1) -> Any:
+        """Return the frame, or its header."""
         image: RawImage = raw_from_fits(path)
         return image if component is None else getattr(image, component)
 
@@ -76,6 +80,7 @@ class AlertPacketsFormatter(FormatterV2):
     can_read_from_local_file = True
 
     def read_from_local_file(self, path: str, component: str | None = None, expected_size: int = -1) -> Any:
+        """Return the alerts of a file."""
         with open(path, "rb") as file:
             reader = fastavro.reader(file)
             name = str(reader.writer_schema["name"])  # lsst.v<major>_<minor>.alert
@@ -83,6 +88,7 @@ class AlertPacketsFormatter(FormatterV2):
             return AlertPackets(schema_version=version, packets=[dict(r) for r in reader])
 
     def to_bytes(self, in_memory_dataset: Any) -> bytes:
+        """Return the Avro file of alerts."""
         return alert_file_bytes(in_memory_dataset)
 
 

@@ -119,6 +119,7 @@ class SubtractTask(pipeBase.PipelineTask):
             **science.header,
             "DIFFRMS": noise.measured,
             "DIFFPRED": noise.predicted,
+            "SCIRMS": noise.science,
             "TMPLRMS": noise.template,
             "KERNSUM": fit.scale,
             "NKERNEL": fit.stars,

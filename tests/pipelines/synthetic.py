@@ -132,7 +132,7 @@ class Synthetic:
 #: integrated over exactly.
 PSF = ((0.75, 1.0), (0.20, 1.7), (0.05, 3.3))
 #: Full width at half maximum of that sum over the width of its first Gaussian.
-FWHM_OVER_SIGMA = 2.51
+FWHM_OVER_SIGMA = 2.45
 
 
 def draw(
@@ -192,8 +192,8 @@ def _scene(rng: np.random.Generator, size: int, stars: int, galaxies: int, trans
     hosts = rng.choice(np.arange(stars, stars + galaxies), transients // 2, replace=False)
     for index, host in zip(np.flatnonzero(transient), hosts, strict=False):
         x[index], y[index] = x[host] + rng.normal(0, 1.5), y[host] + rng.normal(0, 1.5)
-    x[transient] = x[transient].clip(12, size - 13)
-    y[transient] = y[transient].clip(12, size - 13)
+    x[transient] = x[transient].clip(40, size - 41)
+    y[transient] = y[transient].clip(40, size - 41)
     ra, dec = wcs.all_pix2world(x, y, 0)
     return Scene(ra, dec, flux, galaxy, radius, transient)
 
