@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
-from astropy.io.fits.verify import VerifyError
 
 from models.errors import UnreadableImage
 from models.images import HeaderValue, MaskPlane, PromptImage, RawImage, SpatialKernel
@@ -195,20 +194,22 @@ class _Opened:
             self._check_length(size)
         except FileNotFoundError:
             raise
-        except (OSError, ValueError, TypeError, KeyError, IndexError, VerifyError) as error:
+        except Exception as error:  # astropy raises anything, depending on what is broken
             self._close()
             raise UnreadableImage(f"{self._path} is not a whole FITS file: {error}") from error
         return self._hdus
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._close()
-        if isinstance(error, OSError | ValueError | TypeError | KeyError | IndexError | VerifyError):
+        if isinstance(error, Exception) and not isinstance(error, UnreadableImage):
             raise UnreadableImage(f"{self._path} cannot be read as a FITS image: {error}") from error
 
     def _check_length(self, size: int) -> None:
         """Astropy warns of a file that ends early and pads it with zeros."""
         assert self._hdus is not None
         for number, hdu in enumerate(self._hdus):
+            if not hasattr(hdu, "fileinfo"):
+                raise ValueError(f"HDU {number} is corrupt")
             info = hdu.fileinfo()
             if info and info["datLoc"] + info["datSpan"] > -(-size // FITS_BLOCK) * FITS_BLOCK:
                 raise ValueError(
