@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 #: Largest body, bytes; a visit takes less than one.
 MAX_BODY = 64 * 1024
+#: How much of a larger one is read before the connection is closed, bytes.
+_DRAINED = 16 * MAX_BODY
 #: Detector ids beyond this cannot be in any ledger (64-bit integers).
 _MAX_ID = 2**63 - 1
 #: Seconds after which somebody who found the service not ready may ask again.
@@ -155,6 +157,7 @@ class _Routes:
         detail = error.description or name
         if original.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             name, detail = "too-large", f"a visit fits into {MAX_BODY // 1024} KiB; this body does not"
+            _drain_body()
         response = _problem(Problem.make(original.status_code, name, detail))
         if "Allow" in original.headers:
             response.headers["Allow"] = original.headers["Allow"]
@@ -213,6 +216,21 @@ def _read_body() -> bytes:
     if len(body) > MAX_BODY:
         raise RequestEntityTooLarge
     return body
+
+
+def _drain_body() -> None:
+    """Read what is left of a body that is too large, within reason.
+
+    With more unread than it is ready to skip, Gunicorn closes the connection
+    without a word, and the sender's next visit would be lost on it.
+    """
+    stream = request.environ["wsgi.input"]
+    for _ in range(_DRAINED // MAX_BODY):
+        try:
+            if not stream.read(MAX_BODY):
+                return
+        except Exception:  # the server's own, for example for a broken chunk
+            return
 
 
 def _json(body: BaseModel) -> Response:
