@@ -214,7 +214,9 @@ def _image_listener(settings: ServiceSettings) -> DirectoryWatch:
         raise InvalidConfiguration(
             "IMAGE_BUCKET: this version cannot listen for images in a bucket; set PP_IMAGE_DIRECTORY instead"
         )
-    return DirectoryWatch(settings.image_directory, memory=settings.image_memory)
+    return DirectoryWatch(
+        settings.image_directory, memory=settings.image_memory, polling=settings.image_polling
+    )
 
 
 def _center(camera: InstrumentConfig | None, visit: FannedOutVisit) -> tuple[float, float] | None:

@@ -238,6 +238,12 @@ class ServiceSettings(BrokerSettings, LedgerSettings):
     image_memory: Seconds = setting(
         "PP_IMAGE_MEMORY", 600.0, purpose="seconds for which arrivals are remembered", example="600"
     )
+    image_polling: bool = setting(
+        "PP_IMAGE_POLLING",
+        False,
+        purpose="look for images again and again, for file systems that report no changes (NFS)",
+        example="1",
+    )
     raw_microservice: OptionalText = setting(
         "RAW_MICROSERVICE", None, purpose="service that tells where raws are", example="https://raws/presence"
     )

@@ -180,6 +180,10 @@ def raw_from_fits(path: PromptImageFile) -> RawImage:
         return RawImage(data.astype(data.dtype.newbyteorder("="), copy=False), header)
 
 
+#: How a gzip file begins (RFC 1952).
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
 class _Opened:
     """Context of an open FITS file that turns faults into our error."""
 
@@ -189,9 +193,12 @@ class _Opened:
 
     def __enter__(self) -> fits.HDUList:
         try:
-            size = Path(self._path).stat().st_size
+            with open(self._path, "rb") as file:
+                compressed = file.read(2) == _GZIP_MAGIC
             self._hdus = fits.open(self._path, memmap=False, lazy_load_hdus=False)
-            self._check_length(size)
+            # A gzip stream that ends early says so itself.
+            if not compressed:
+                self._check_length(Path(self._path).stat().st_size)
         except FileNotFoundError:
             raise
         except Exception as error:  # astropy raises anything, depending on what is broken
