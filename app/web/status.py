@@ -107,7 +107,7 @@ def _state(pool: PoolSnapshot, counts: Mapping[str, int], degraded: list[str]) -
     if degraded:
         return "DEGRADED", "warn", "; ".join(degraded)
     if counts.get(Result.NOT_RETRIABLE):
-        return "ATTENTION", "warn", f"{counts[Result.NOT_RETRIABLE]} visits cannot be retried"
+        return "ATTENTION", "warn", f"not to be retried: {counts[Result.NOT_RETRIABLE]}"
     if pool.busy:
         return "OBSERVING", "good", f"{pool.busy} of {len(pool.slots)} slots busy"
     return "READY", "good", f"{pool.usable} of {len(pool.slots)} slots free"
