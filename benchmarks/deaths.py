@@ -1,0 +1,145 @@
+"""Ways for a slot to die in the middle of a visit, and what must follow."""
+
+from __future__ import annotations
+
+__all__ = ["KINDS", "Death", "Ending", "death_variables", "die"]
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from app.demo.service_process import ServiceProcess
+from benchmarks.scene import PROJECT, Answered, Scene, by_survey
+from benchmarks.watch import Watch
+from simulator.plan import PlannedVisit
+
+_FAULTS = PROJECT / "benchmarks" / "faults"
+
+#: Seconds from the request to stop until the slot is killed.
+GRACE_PERIOD = 1.0
+#: MiB that a slot may take: room for ISR of a small frame, not for much more.
+_MEMORY_LIMIT = 600
+
+
+@dataclass(frozen=True)
+class Death:
+    """A way to die.
+
+    Attributes
+    ----------
+    survey : `str`
+        Survey of the visits that are meant to die so.
+    statuses : `tuple` [`int`, ...]
+        Answers that are right.
+    kill_after : `float` or `None`
+        Seconds after which the slot is killed from outside.
+    by_timeout : `bool`
+        Whether the visit's time limit makes the end.
+    dies : `bool`
+        Whether the slot does die; a task that runs out of memory only fails.
+    """
+
+    survey: str
+    statuses: tuple[int, ...]
+    kill_after: float | None = None
+    by_timeout: bool = False
+    dies: bool = True
+
+
+#: By name. The APDB is untouched in all of them.
+KINDS = {
+    "sigkill": Death("slow", (503,), kill_after=1.0),
+    "segfault": Death("segfault", (503,)),
+    "memory": Death("memory", (500,), dies=False),
+    "deaf": Death("deaf", (503,), by_timeout=True),
+}
+
+
+@dataclass
+class Ending:
+    """How one visit ended.
+
+    Attributes
+    ----------
+    answer, next_answer : `benchmarks.scene.Answered`
+        To the visit, and to the next on the same detector.
+    delay : `float`
+        Seconds from the slot's death, or the end of its time, to the answer.
+    left : `dict` [`str`, `int`]
+        What was left behind.
+    """
+
+    answer: Answered
+    next_answer: Answered
+    delay: float
+    left: dict[str, int] = field(default_factory=dict)
+
+
+def death_variables(timeout: float) -> dict[str, str]:
+    """Return settings for a service in which slots die.
+
+    Parameters
+    ----------
+    timeout : `float`
+        Seconds that a visit may take.
+    """
+    pipelines = {death.survey: _FAULTS / f"{death.survey}.yaml" for death in KINDS.values()}
+    return {
+        "MAIN_PIPELINES_CONFIG": by_survey(pipelines, default=_FAULTS / "none.yaml"),
+        "PREPROCESSING_PIPELINES_CONFIG": by_survey({}) + "- pipelines: null\n",
+        # The form that leaves the most behind.
+        "PP_LOCAL_REPO_FORM": "full",
+        "PP_SLOT_MEMORY_LIMIT": str(_MEMORY_LIMIT),
+        "WORKER_TIMEOUT": str(timeout),
+        "WORKER_GRACE_PERIOD": str(GRACE_PERIOD),
+    }
+
+
+def die(
+    scene: Scene,
+    service: ServiceProcess,
+    kind: str,
+    visits: Iterator[PlannedVisit],
+    *,
+    detector: int,
+    timeout: float,
+) -> Ending:
+    """Let a slot die once; the service must have a single one.
+
+    Parameters
+    ----------
+    scene, service
+        See `benchmarks.scene`.
+    kind : `str`
+        One of `KINDS`.
+    visits : iterator of `simulator.plan.PlannedVisit`
+        Two are taken from it.
+    detector : `int`
+    timeout : `float`
+        Seconds that a visit may take, as the service was told.
+    """
+    death = KINDS[kind]
+    watch = Watch(scene, service)
+    (slot,) = watch.slots()
+    before = watch.traces()
+    died: list[float] = []
+    watcher = watch.on_death(slot, died.append) if death.dies else None
+    planned = next(visits)
+    scene.deliver(planned, detector)
+    begin = time.monotonic()
+    if death.kill_after is not None:
+        threading.Timer(death.kill_after, os.kill, (slot, signal.SIGKILL)).start()
+    answer = scene.send(service, scene.announce(planned, detector, survey=death.survey))
+    if watcher is not None:
+        watcher.join(10.0)
+    if death.by_timeout:
+        end = begin + timeout + GRACE_PERIOD
+    else:
+        end = died[0] if died else begin
+    next_answer = scene.observe(service, next(visits), detector, survey="")
+    return Ending(
+        answer=answer, next_answer=next_answer, delay=max(0.0, answer.at - end), left=watch.settle(before)
+    )
