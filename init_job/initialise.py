@@ -16,6 +16,7 @@ from typing import Any
 from lsst.daf.butler import (
     Butler,
     CollectionType,
+    DatasetNotFoundError,
     DatasetType,
     MissingCollectionError,
     MissingDatasetTypeError,
@@ -23,8 +24,8 @@ from lsst.daf.butler import (
 from lsst.daf.butler.registry import ConflictingDefinitionError, RegistryError
 from sqlalchemy.exc import IntegrityError
 
-from models.errors import InvalidConfiguration
-from repos.collections import output_chain, output_run, preload_run
+from models.errors import InvalidConfiguration, NoPipelineBuilt
+from repos.collections import defaults_collection, output_chain, output_run, preload_run
 from repos.pipeline_graphs import LoadedPipeline, resolve_pipeline
 from repos.service_datasets import service_dataset_types
 
@@ -121,10 +122,15 @@ class Initializer:
         return runs
 
     def _write_init_outputs(self, pipeline: LoadedPipeline, run: str) -> None:
-        butler = self._butler.clone(run=run, collections=[run])
+        # Tasks may read datasets of others when they are made.
+        search = [run, defaults_collection(self._instrument)]
+        butler = self._butler.clone(run=run, collections=search, inferDefaults=False)
         butler.collections.register(run)
         pipeline.graph.write_configs(butler)
-        pipeline.graph.write_init_outputs(butler)
+        try:
+            pipeline.graph.write_init_outputs(butler)
+        except (DatasetNotFoundError, MissingCollectionError) as error:
+            raise NoPipelineBuilt(f"pipeline {pipeline.path} cannot be initialised: {error}") from error
         # Last: workers take its presence for a finished initialisation.
         pipeline.graph.write_packages(butler)
         _log.info("Run %s is initialised.", run)
@@ -153,8 +159,8 @@ class Initializer:
             return
         if not self._register:
             raise MissingDatasetTypes(
-                f"dataset types are not registered in the central repo: {', '.join(sorted(missing))}; register "
-                "them with the Butler, or set REGISTER_DATASET_TYPES=1 to let the initializer do it"
+                f"dataset types are not registered in the central repo: {', '.join(sorted(missing))}; "
+                "register them with the Butler, or set REGISTER_DATASET_TYPES=1 to let the initializer do it"
             )
         for dataset_type in missing.values():
             self._butler.registry.registerDatasetType(dataset_type)

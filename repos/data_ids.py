@@ -61,7 +61,11 @@ class VisitDataIds:
 
     def covers(self, dimensions: DimensionGroup) -> bool:
         """Say whether all values of a set of dimensions are known."""
-        return all(name in self._values for name in dimensions.names)
+        return all(map(self.knows, dimensions.names))
+
+    def knows(self, dimension: str) -> bool:
+        """Say whether the value of a dimension is known."""
+        return dimension in self._values
 
     def get(self, dimensions: DimensionGroup) -> DataCoordinate:
         """Return the data id with these dimensions, expanded.

@@ -41,7 +41,7 @@ class DatasetCache:
         """Note that the current visit needs a dataset; it stays until
         `release`, whatever the limits.
         """
-        kept = self._kept.setdefault(ref.datasetType.name, OrderedDict())
+        kept = self._kept.setdefault(ref.datasetType.nameAndComponent()[0], OrderedDict())
         kept[ref.id] = ref
         kept.move_to_end(ref.id)
         self._in_use.add(ref.id)
@@ -61,6 +61,11 @@ class DatasetCache:
             while len(kept) > limit:
                 evicted.append(kept.popitem(last=False)[1])
         return evicted
+
+    def clear(self) -> None:
+        """Forget everything: whoever holds the datasets lost them."""
+        self._kept.clear()
+        self._in_use.clear()
 
     def in_use(self, ref: DatasetRef) -> bool:
         """Say whether the current visit needs a dataset."""

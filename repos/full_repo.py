@@ -19,6 +19,7 @@ from typing import Any
 import filelock
 from lsst.daf.butler import (
     Butler,
+    ButlerConfig,
     CollectionType,
     Config,
     DatasetRef,
@@ -60,9 +61,9 @@ def local_config(central_uri: str, override: str | None = None) -> Config:
     """
     if override:
         return Config(override)
-    central = Config(
-        Butler.get_repo_uri(central_uri, return_label=True).join("butler.yaml", forceDirectory=False)
-    )
+    # The file alone, without the Butler's defaults, which the local repo has
+    # anyway.
+    central = Config(ButlerConfig(Butler.get_repo_uri(central_uri, return_label=True)).configFile)
     config = Config()
     if "storageClasses" in central:
         config["storageClasses"] = central["storageClasses"]
@@ -109,16 +110,23 @@ class FullRepo:
     def butler(self) -> Butler:
         """Client of the local repo."""
         if self._butler is None:
-            self._root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._directory))
-            self._lock = filelock.FileLock(self._root / LOCK_NAME)
-            self._lock.acquire(blocking=False)
-            Butler.makeRepo(
-                str(self._root),
-                config=self._config,
-                dimensionConfig=self._central.universe.dimensionConfig,
-            )
-            self._butler = Butler.from_config(str(self._root), writeable=True)
+            try:
+                self._butler = self._make()
+            except BaseException:
+                self.close()
+                raise
         return self._butler
+
+    def _make(self) -> Butler:
+        self._root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._directory))
+        self._lock = filelock.FileLock(self._root / LOCK_NAME)
+        self._lock.acquire(blocking=False)
+        Butler.makeRepo(
+            str(self._root),
+            config=self._config,
+            dimensionConfig=self._central.universe.dimensionConfig,
+        )
+        return Butler.from_config(str(self._root), writeable=True)
 
     def open(self, context: VisitContext) -> FullWorkspace:
         """Begin a visit."""
@@ -128,8 +136,6 @@ class FullRepo:
         """Copy datasets of the central repo here, unless they are already."""
         refs = list(refs)
         new = [ref for ref in refs if ref not in self._cache]
-        for ref in refs:
-            self._cache.use(ref)
         if new:
             self.butler.transfer_from(
                 self._central.read_butler,
@@ -139,6 +145,8 @@ class FullRepo:
                 register_dataset_types=True,
                 transfer_dimensions=True,
             )
+        for ref in refs:
+            self._cache.use(ref)
 
     def insert_records(self, records: Iterable[DimensionRecord]) -> None:
         """Write dimension records, with those that they need first."""
@@ -155,7 +163,8 @@ class FullRepo:
             self.butler.pruneDatasets(evicted, disassociate=True, unstore=True, purge=True)
 
     def close(self) -> None:
-        """Remove the repo from disk."""
+        """Remove the repo from disk; if it is used again, a new one is made."""
+        self._cache.clear()
         if self._butler is not None:
             self._butler.close()
             self._butler = None
@@ -256,12 +265,15 @@ class FullWorkspace:
         self._register_run(run)
         if on_start is not None:
             on_start()
-        report = self._repo.runner.run(quanta, _Unclosable(butler), on_quantum)
-        predicted = [ref for q in quanta for refs in q.quantum.outputs.values() for ref in refs]
-        for ref, here in butler.stored_many(predicted).items():
-            if here:
-                self._note_output(ref)
-        return report
+        unclosable = _Unclosable(butler)
+        try:
+            return self._repo.runner.run(quanta, lambda _: unclosable, on_quantum)
+        finally:
+            # Also if the slot was told to stop: what is not noted would stay.
+            predicted = [ref for q in quanta for refs in q.quantum.outputs.values() for ref in refs]
+            for ref, here in butler.stored_many(predicted).items():
+                if here:
+                    self._note_output(ref)
 
     def read(self, ref: DatasetRef) -> Any:
         """Return a dataset that is here."""
@@ -276,15 +288,20 @@ class FullWorkspace:
         return [files.copy(self._repo.butler.getURI(ref), ref) for ref in refs]
 
     def close(self) -> None:
-        """Forget the visit."""
-        butler = self._repo.butler
-        gone = [*self._outputs.values(), *self._raws]
-        if gone:
-            butler.pruneDatasets(gone, disassociate=True, unstore=True, purge=True)
-        butler.collections.x_remove(self._tag)
+        """Forget the visit. A repo in which that fails is given up."""
+        try:
+            butler = self._repo.butler
+            gone = [*self._outputs.values(), *self._raws]
+            if gone:
+                butler.pruneDatasets(gone, disassociate=True, unstore=True, purge=True)
+            butler.collections.x_remove(self._tag)
+            self._repo.release()
+        except Exception:  # database and file system raise many types
+            _log.exception("The local repo is given up: a visit could not be removed from it.")
+            self._repo.close()
         self._outputs.clear()
+        self._raws.clear()
         self._types.clear()
-        self._repo.release()
 
     def _register_run(self, run: str) -> None:
         self._repo.butler.collections.register(run)
@@ -357,26 +374,31 @@ def _with_stable_ids(quantum: Quantum, init_outputs: Mapping[str, DatasetRef]) -
     """Replace the builder's random ids by those that follow from data id and
     run.
     """
-    outputs = {
-        dataset_type: [output_ref(ref.datasetType, ref.dataId, ref.run) for ref in refs]
-        for dataset_type, refs in quantum.outputs.items()
-    }
-    run = next(iter(outputs.values()))[0].run
-    inputs = {
-        dataset_type: [
-            output_ref(ref.datasetType, ref.dataId, ref.run) if ref.run == run else ref for ref in refs
-        ]
-        for dataset_type, refs in quantum.inputs.items()
-    }
-    init_inputs = {
-        dataset_type: init_outputs.get(dataset_type.name, ref)
-        for dataset_type, ref in quantum.initInputs.items()
-    }
+    run = next(ref.run for refs in quantum.outputs.values() for ref in refs)
     return Quantum(
         taskClass=quantum.taskClass,
         taskName=quantum.taskName,
         dataId=quantum.dataId,
-        inputs=inputs,
-        outputs=outputs,
-        initInputs=init_inputs,
+        inputs={
+            dataset_type: [_with_stable_id(ref) if ref.run == run else ref for ref in refs]
+            for dataset_type, refs in quantum.inputs.items()
+        },
+        outputs={
+            dataset_type: [_with_stable_id(ref) for ref in refs]
+            for dataset_type, refs in quantum.outputs.items()
+        },
+        initInputs={
+            dataset_type: _with_init_id(ref, init_outputs) for dataset_type, ref in quantum.initInputs.items()
+        },
     )
+
+
+def _with_stable_id(ref: DatasetRef) -> DatasetRef:
+    # A component has the id of the whole.
+    whole = ref.makeCompositeRef() if ref.isComponent() else ref
+    return ref.replace(id=output_ref(whole.datasetType, whole.dataId, whole.run).id)
+
+
+def _with_init_id(ref: DatasetRef, init_outputs: Mapping[str, DatasetRef]) -> DatasetRef:
+    written = init_outputs.get(ref.datasetType.nameAndComponent()[0])
+    return ref if written is None else ref.replace(id=written.id, run=written.run)

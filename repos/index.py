@@ -13,6 +13,7 @@ __all__ = ["CentralIndex", "FoundCalibration"]
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from lsst.daf.butler import (
@@ -84,7 +85,6 @@ class CentralIndex:
         self._clock = clock
         self._trixels = HtmPixelization(TRIXEL_LEVEL)
         self._entries: dict[tuple[Any, ...], _Entry] = {}
-        self._orders: dict[str, _Entry] = {}
 
     def calibrations(
         self, dataset_type: DatasetType, collection: str, data_id: Mapping[str, Any], valid_at: Timespan
@@ -106,15 +106,12 @@ class CentralIndex:
         dims = dataset_type.dimensions
         wanted = {k: v for k, v in data_id.items() if k in dims}
         key = ("calib", dataset_type.name, collection, *(sorted(wanted.items())))
+        query = partial(self._query_calibs, dataset_type, collection, wanted)
         for fresh in (False, True):
-            associations = self._get(key, lambda: self._query_calibs(dataset_type, collection, wanted), fresh)
             best: dict[Any, FoundCalibration] = {}
-            order = self._order(collection)
-            for item in associations:
+            for item in self._get(key, query, fresh=fresh).found:
                 if item.timespan.overlaps(valid_at):
-                    known = best.get(item.ref.dataId)
-                    if known is None or order.get(item.collection, 0) < order.get(known.collection, 0):
-                        best[item.ref.dataId] = item
+                    best.setdefault(item.ref.dataId, item)
             if best:
                 return list(best.values())
         return []
@@ -141,20 +138,21 @@ class CentralIndex:
         """
         dims = dataset_type.dimensions
         wanted = {k: v for k, v in data_id.items() if k in dims}
+        trixels = [t for begin, end in self._trixels.envelope(region) for t in range(begin, end)]
         for fresh in (False, True):
-            found: dict[Any, DatasetRef] = {}
-            for begin, end in self._trixels.envelope(region):
-                for trixel in range(begin, end):
-                    key = ("sky", dataset_type.name, collections, trixel, *(sorted(wanted.items())))
-                    for ref, where in self._get(
-                        key,
-                        lambda t=trixel: self._query_sky(dataset_type, collections, t, wanted),
-                        fresh,
-                    ):
-                        if ref.id not in found and not where.relate(region) & DISJOINT:
-                            found[ref.id] = ref
-            if found:
-                return sorted(found.values(), key=lambda ref: tuple(map(str, ref.dataId.required_values)))
+            # Trixels are looked up at different times, and a dataset may have
+            # been superseded in between: the latest look counts.
+            latest: dict[Any, tuple[float, DatasetRef]] = {}
+            for trixel in trixels:
+                key = ("sky", dataset_type.name, collections, trixel, *(sorted(wanted.items())))
+                query = partial(self._query_sky, dataset_type, collections, trixel, wanted)
+                entry = self._get(key, query, fresh=fresh)
+                for ref, where in entry.found:
+                    known = latest.get(ref.dataId)
+                    if (known is None or known[0] < entry.made) and not where.relate(region) & DISJOINT:
+                        latest[ref.dataId] = (entry.made, ref)
+            if latest:
+                return sorted((ref for _, ref in latest.values()), key=lambda ref: ref.dataId)
         return []
 
     def by_data_id(
@@ -164,8 +162,9 @@ class CentralIndex:
         dims = dataset_type.dimensions
         wanted = {k: v for k, v in data_id.items() if k in dims}
         key = ("id", dataset_type.name, str(collections), *(sorted(wanted.items())))
+        query = partial(self._query, dataset_type, collections, wanted)
         for fresh in (False, True):
-            found = self._get(key, lambda: self._query(dataset_type, collections, wanted), fresh)
+            found = self._get(key, query, fresh=fresh).found
             if found:
                 return list(found)
         return []
@@ -177,7 +176,7 @@ class CentralIndex:
         limit = self._clock() - 20 * self._max_age
         self._entries = {k: e for k, e in self._entries.items() if e.made > limit}
 
-    def _get(self, key: tuple[Any, ...], query: Callable[[], list[Any]], fresh: bool) -> list[Any]:
+    def _get(self, key: tuple[Any, ...], query: Callable[[], list[Any]], *, fresh: bool) -> _Entry:
         entry = self._entries.get(key)
         now = self._clock()
         # What was read within the last second is fresh enough: an empty
@@ -188,25 +187,13 @@ class CentralIndex:
             except _NOTHING_THERE:
                 found = []
             entry = self._entries[key] = _Entry(now, found)
-        return entry.found
-
-    def _order(self, collection: str) -> Mapping[str, int]:
-        entry = self._orders.get(collection)
-        if entry is None or self._clock() - entry.made > self._max_age:
-            try:
-                names = self._butler.collections.query(collection, flatten_chains=True)
-            except MissingCollectionError:
-                names = []
-            entry = self._orders[collection] = _Entry(
-                self._clock(), [{name: i for i, name in enumerate(names)}]
-            )
-        order: Mapping[str, int] = entry.found[0]
-        return order
+        return entry
 
     def _query_calibs(
         self, dataset_type: DatasetType, collection: str, data_id: Mapping[str, Any]
     ) -> list[FoundCalibration]:
         fields = {dataset_type.name: {"dataset_id", "run", "collection", "timespan"}}
+        order = self._butler.collections.query(collection, flatten_chains=True)
         with self._butler.query() as query:
             query = query.join_dataset_search(dataset_type, collection).where(data_id)
             rows = query.general(dataset_type.dimensions, dataset_fields=fields, find_first=False)
@@ -214,6 +201,8 @@ class CentralIndex:
             for row in DatasetAssociation.from_query_result(rows, dataset_type):
                 timespan = row.timespan if row.timespan is not None else Timespan(None, None)
                 found.append(FoundCalibration(row.ref, row.collection, timespan))
+        # The first collection that has a calibration for an instant wins.
+        found.sort(key=lambda f: order.index(f.collection) if f.collection in order else len(order))
         records = {ref.id: ref for ref in self._expand([f.ref for f in found])}
         return [FoundCalibration(records[f.ref.id], f.collection, f.timespan) for f in found]
 

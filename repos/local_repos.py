@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["LocalRepoForm", "LocalRepos", "remove_leftovers"]
+__all__ = ["LocalRepos", "remove_leftovers"]
 
 import logging
 import shutil
 from collections.abc import Iterable
-from enum import StrEnum
 from pathlib import Path
 
 import filelock
 
+from config.settings import LocalRepoForm
 from repos.full_repo import LOCK_NAME, PREFIX, FullRepo
 from repos.memory_repo import MemoryRepo
 from repos.pipeline_graphs import LoadedPipeline
 from repos.workspace import VisitContext, Workspace
 
 _log = logging.getLogger(__name__)
-
-
-class LocalRepoForm(StrEnum):
-    """Setting that forces a form of local repo."""
-
-    AUTO = "auto"
-    MEMORY = "memory"
-    FULL = "full"
 
 
 class LocalRepos:
@@ -35,7 +27,7 @@ class LocalRepos:
     ----------
     memory : `repos.memory_repo.MemoryRepo`
     full : `repos.full_repo.FullRepo`
-    form : `LocalRepoForm`
+    form : `config.settings.LocalRepoForm`
     """
 
     def __init__(self, *, memory: MemoryRepo, full: FullRepo, form: LocalRepoForm) -> None:

@@ -22,9 +22,11 @@ from lsst.daf.butler import (
     DatasetRef,
     DimensionUniverse,
     LimitedButler,
+    Quantum,
     StorageClass,
     StorageClassDelegate,
 )
+from lsst.pipe.base import PipelineTask
 from lsst.resources import ResourcePath
 from pydantic import BaseModel
 
@@ -58,14 +60,16 @@ class MemoryButler(LimitedButler):
 
     Notes
     -----
-    A task may change what it gets; datasets on disk do not mind. So `get`
-    hands out copies, except of values that cannot be changed.
+    A task may change what it gets, and what it has put already; datasets on
+    disk do not mind. So `get` hands out copies, except of values that cannot
+    be changed, and `put` keeps one if the task goes on after it.
     """
 
     def __init__(self, universe: DimensionUniverse) -> None:
         self._universe = universe
         self._inputs: dict[uuid.UUID, StoredDataset] = {}
         self._outputs: dict[uuid.UUID, StoredDataset] = {}
+        self._copies_outputs = False
         self._metrics = ButlerMetrics()
         # The base class expects the attribute; everything that would use it
         # is overridden here.
@@ -87,6 +91,14 @@ class MemoryButler(LimitedButler):
     def add_output(self, ref: DatasetRef, value: Any) -> None:
         """Keep a dataset that the service made, as it is."""
         self._outputs[ref.id] = StoredDataset(ref, value)
+
+    def for_quantum(self, quantum: Quantum) -> MemoryButler:
+        """Return this Butler, ready for the next quantum."""
+        # The usual way to run a quantum puts its outputs last, and nobody is
+        # left to change them.
+        task_class = quantum.taskClass
+        self._copies_outputs = task_class is None or task_class.runQuantum is not PipelineTask.runQuantum
+        return self
 
     def inputs(self) -> list[DatasetRef]:
         """Return what tasks may read and did not make."""
@@ -139,6 +151,8 @@ class MemoryButler(LimitedButler):
         """Keep an output of a task."""
         with self._metrics.instrument_put(_log, msg="Kept dataset"):
             value = ref.datasetType.storageClass.coerce_type(obj)
+            if self._copies_outputs and value is obj and not _is_immutable(value):
+                value = copy.deepcopy(value)
             if provenance is not None:
                 # The executor goes on filling its provenance object while
                 # later tasks of the quantum read more inputs.

@@ -16,6 +16,7 @@ import numpy as np
 from lsst.daf.butler import DatasetRef, DatasetType, FileDataset, FileDescriptor, FormatterV2, Location
 from lsst.resources import ResourcePath
 
+from models.errors import NoPipelineBuilt
 from repos.central import CentralRepo
 from repos.central_files import CentralFiles
 from repos.data_ids import VisitDataIds, output_ref
@@ -59,6 +60,7 @@ class MemoryRepo:
     def close(self) -> None:
         """Forget everything."""
         self._values.clear()
+        self._cache.clear()
 
     def load(self, ref: DatasetRef) -> Any:
         """Return a dataset of the central repo, read at most once while it is
@@ -83,7 +85,7 @@ class MemoryRepo:
         on_quantum: Callable[[PlannedQuantum], None] | None,
     ) -> RunReport:
         """Execute quanta on a visit's datasets."""
-        return self._runner.run(quanta, butler, on_quantum)
+        return self._runner.run(quanta, butler.for_quantum, on_quantum)
 
     def release(self) -> None:
         """End a visit: drop what the cache does not keep."""
@@ -129,6 +131,13 @@ class MemoryWorkspace:
         if exposure.visit is not None:
             values["visit"] = exposure.visit
         records = [r for group in exposure.records.values() for r in group]
+        # Not necessarily the filter that was announced, if any was.
+        records += [
+            r
+            for r in self._context.records
+            if r.definition.name == "physical_filter" and r.name == exposure.physical_filter
+        ]
+        records.append(self._context.data_ids.universe["band"].RecordClass(name=exposure.band))
         self._exposures.append(self._context.data_ids.extended(values, records))
 
     def has(self, dataset_type: str) -> bool:
@@ -163,7 +172,12 @@ class MemoryWorkspace:
         stored = {name: self._stored(refs) for name, refs in self._available.items()}
         for data_ids in self._exposures or [self._context.data_ids]:
             for planned in plan_quanta(pipeline, data_ids, stored, run, init_outputs):
-                quanta.setdefault(planned.quantum_id, planned)
+                first = quanta.setdefault(planned.quantum_id, planned)
+                if first.quantum.inputs != planned.quantum.inputs:
+                    raise NoPipelineBuilt(
+                        f"task {planned.task_node.label} of pipeline {pipeline.stem} gathers several "
+                        "exposures, which needs a full local repo; let PP_LOCAL_REPO_FORM be auto or full"
+                    )
         for ref in init_outputs.values():
             self._butler.add_input(ref, self._repo.load(ref))
         if on_start is not None:

@@ -6,16 +6,17 @@ resolving against a central repo is done once a slot.
 
 from __future__ import annotations
 
-__all__ = ["LoadedPipeline", "load_pipeline", "resolve_pipeline"]
+__all__ = ["LoadedPipeline", "PipelinePart", "load_pipeline", "resolve_pipeline"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from lsst.daf.butler import Butler, DatasetType
+from lsst.daf.butler import Butler, DatasetType, DimensionGroup
 from lsst.pipe.base import Pipeline, PipelineGraph
 from lsst.pipe.base.connections import PipelineTaskConnections
 from lsst.pipe.base.connectionTypes import BaseInput
+from lsst.pipe.base.pipeline_graph import DatasetTypeNode
 
 from models.errors import NoPipelineBuilt, PipelineUnreadable
 from models.inputs import InputKind, InputNeed
@@ -26,6 +27,25 @@ from repos.collections import pipeline_stem
 VISIT_DIMENSIONS = frozenset(
     {"instrument", "detector", "exposure", "visit", "group", "day_obs", "physical_filter", "band"}
 )
+
+
+@dataclass(frozen=True)
+class PipelinePart:
+    """Tasks that are connected with each other, and with no others.
+
+    Attributes
+    ----------
+    tasks : `frozenset` [`str`]
+        Their labels.
+    constraints : `tuple` [`str`, ...]
+        Dataset types without which there is no work for any of them.
+    dimensions : `lsst.daf.butler.DimensionGroup`
+        Dimensions of all tasks together.
+    """
+
+    tasks: frozenset[str]
+    constraints: tuple[str, ...]
+    dimensions: DimensionGroup
 
 
 @dataclass(frozen=True)
@@ -65,30 +85,49 @@ class LoadedPipeline:
 
     @cached_property
     def needs(self) -> tuple[InputNeed, ...]:
-        """What the pipeline reads and does not make itself, init-inputs
-        excepted.
+        """What the pipeline reads and does not make itself, for making its
+        tasks included.
         """
         needs = {}
         for name, node in self.graph.iter_overall_inputs():
-            edges = [e for e in self.graph.consuming_edges_of(name) if not e.is_init]
-            if node is None or not edges:
+            if node is None:
                 continue
+            edges = self.graph.consuming_edges_of(name)
             connections = [
                 connection
-                for task in (self.graph.tasks[e.task_label] for e in edges)
+                for task in (self.graph.tasks[e.task_label] for e in edges if not e.is_init)
                 for connection in _inputs_named(task.get_connections(), name)
             ]
-            required = any(c.minimum > 0 for c in connections)
+            required = any(e.is_init for e in edges) or any(c.minimum > 0 for c in connections)
             needs[name] = InputNeed(
                 dataset_type=name,
                 kind=_kind(node.dataset_type),
                 required=required,
                 prerequisite=node.is_prerequisite,
-                constrains=any(not getattr(c, "deferQueryConstraint", False) for c in connections)
-                and not node.is_prerequisite,
+                constrains=_constrains(node),
                 filter_dependent=bool({"physical_filter", "band"} & set(node.dataset_type.dimensions.names)),
             )
         return tuple(needs.values())
+
+    @cached_property
+    def parts(self) -> tuple[PipelinePart, ...]:
+        """The parts of the pipeline that have nothing to do with each other;
+        the middleware builds the quanta of each for itself.
+        """
+        return tuple(
+            PipelinePart(
+                tasks=frozenset(graph.tasks),
+                constraints=tuple(
+                    name
+                    for name, node in graph.iter_overall_inputs()
+                    if node is not None and _constrains(node)
+                ),
+                dimensions=graph.universe.conform(
+                    {name for task in graph.tasks.values() for name in task.dimensions.names}
+                ),
+            )
+            for graph in self.graph.split_independent()
+        )
 
     @cached_property
     def fits_memory(self) -> bool:
@@ -109,6 +148,10 @@ class LoadedPipeline:
             if foreign:
                 reasons.append(f"{label} has several quanta, by {', '.join(sorted(foreign))}")
             connections = task.get_connections()
+            if set(connections.getSpatialBoundsConnections()) | set(
+                connections.getTemporalBoundsConnections()
+            ):
+                reasons.append(f"{label} looks for inputs beyond its own region or time")
             for name in connections.prerequisiteInputs:
                 if getattr(connections, name).lookupFunction is not None:
                     reasons.append(f"{label} looks up {name} itself")
@@ -172,6 +215,11 @@ def _inputs_named(connections: PipelineTaskConnections, dataset_type_name: str) 
         if DatasetType.splitDatasetTypeName(connection.name)[0] == dataset_type_name:
             found.append(connection)
     return found
+
+
+def _constrains(node: DatasetTypeNode) -> bool:
+    """Say whether a pipeline's graph is empty without a dataset type."""
+    return node.is_initial_query_constraint and not node.is_prerequisite and bool(node.dimensions)
 
 
 def _kind(dataset_type: DatasetType) -> InputKind:

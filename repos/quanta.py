@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from lsst.daf.butler import DataCoordinate, DatasetRef, DatasetType, NamedKeyDict, Quantum
 from lsst.pipe.base import NoWorkFound
 from lsst.pipe.base.connections import AdjustQuantumHelper
-from lsst.pipe.base.pipeline_graph import PipelineGraph, TaskNode
+from lsst.pipe.base.pipeline_graph import TaskNode
 from lsst.sphgeom import DISJOINT
 
 from models.errors import NoPipelineBuilt
 from repos.data_ids import VisitDataIds, output_ref
-from repos.pipeline_graphs import LoadedPipeline
+from repos.pipeline_graphs import LoadedPipeline, PipelinePart
 
 _log = logging.getLogger(__name__)
 
@@ -72,11 +72,21 @@ def plan_quanta(
     models.errors.NoPipelineBuilt
         Raised if an input is missing, or there is no work for any task.
     """
-    for need in pipeline.needs:
-        if need.constrains and not available.get(need.dataset_type):
-            raise NoPipelineBuilt(f"pipeline {pipeline.stem}: no {need.dataset_type} for this visit")
-    planner = _Planner(pipeline.graph, data_ids, available, run, init_inputs)
-    quanta = [q for task in pipeline.graph.tasks.values() if (q := planner.plan(task)) is not None]
+    planner = _Planner(pipeline, data_ids, available, run, init_inputs)
+    idle: set[str] = set()
+    lacking: set[str] = set()
+    for part in pipeline.parts:
+        missing = planner.missing(part)
+        if missing:
+            idle |= part.tasks
+            lacking |= missing
+    if idle == set(pipeline.graph.tasks):
+        raise NoPipelineBuilt(f"pipeline {pipeline.stem}: no {', '.join(sorted(lacking))} for this visit")
+    quanta = [
+        planned
+        for label, task in pipeline.graph.tasks.items()
+        if label not in idle and (planned := planner.plan(task)) is not None
+    ]
     if not quanta:
         raise NoPipelineBuilt(f"pipeline {pipeline.stem}: no task has work to do (empty quantum graph)")
     return quanta
@@ -85,17 +95,26 @@ def plan_quanta(
 class _Planner:
     def __init__(
         self,
-        graph: PipelineGraph,
+        pipeline: LoadedPipeline,
         data_ids: VisitDataIds,
         available: Mapping[str, Sequence[DatasetRef]],
         run: str,
         init_inputs: Mapping[str, DatasetRef],
     ) -> None:
-        self._graph = graph
+        self._graph = pipeline.graph
         self._data_ids = data_ids
-        self._available = dict(available)
+        # What another pipeline made under the same name is not seen.
+        self._available = {k: refs for k, refs in available.items() if k not in pipeline.products}
         self._run = run
         self._init_inputs = init_inputs
+
+    def missing(self, part: PipelinePart) -> set[str]:
+        """Return the dataset types without which part of the pipeline has no
+        work, and of which this visit has none.
+        """
+        known = [name for name in part.dimensions.names if self._data_ids.knows(name)]
+        data_id = self._data_ids.get(part.dimensions.universe.conform(known))
+        return {name for name in part.constraints if not self._matching(name, data_id)}
 
     def plan(self, task: TaskNode) -> PlannedQuantum | None:
         if not self._data_ids.covers(task.dimensions):
@@ -107,12 +126,10 @@ class _Planner:
         inputs: NamedKeyDict[DatasetType, list[DatasetRef]] = NamedKeyDict()
         for edge in task.iter_all_inputs():
             dataset_type = self._graph.dataset_types[edge.parent_dataset_type_name].dataset_type
-            refs = [
+            inputs[edge.adapt_dataset_type(dataset_type)] = [
                 edge.adapt_dataset_ref(ref)
-                for ref in self._available.get(edge.parent_dataset_type_name, ())
-                if self._data_ids.agrees(ref.dataId) and _may_overlap(ref.dataId, data_id)
+                for ref in sorted(self._matching(edge.parent_dataset_type_name, data_id))
             ]
-            inputs[edge.adapt_dataset_type(dataset_type)] = refs
         outputs: NamedKeyDict[DatasetType, list[DatasetRef]] = NamedKeyDict()
         for edge in task.iter_all_outputs():
             dataset_type = self._graph.dataset_types[edge.parent_dataset_type_name].dataset_type
@@ -141,13 +158,22 @@ class _Planner:
         )
         return PlannedQuantum(task, quantum, quantum_id(self._run, task.label, data_id))
 
+    def _matching(self, dataset_type: str, data_id: DataCoordinate) -> list[DatasetRef]:
+        """Return the datasets of a type that belong to a data id."""
+        return [
+            ref
+            for ref in self._available.get(dataset_type, ())
+            if self._data_ids.agrees(ref.dataId) and _may_overlap(ref.dataId, data_id)
+        ]
+
     def _init_inputs_of(self, task: TaskNode) -> dict[DatasetType, DatasetRef]:
         found = {}
         for edge in task.init.iter_all_inputs():
-            ref = self._init_inputs.get(edge.parent_dataset_type_name)
+            name = edge.parent_dataset_type_name
+            ref = self._init_inputs.get(name) or next(iter(self._available.get(name, ())), None)
             if ref is None:
                 raise NoPipelineBuilt(
-                    f"task {task.label} needs init-output {edge.parent_dataset_type_name}, which is not in "
+                    f"task {task.label} needs {name} when it is made, which is not in "
                     f"{self._run}; run `prompt-processing init`"
                 )
             adapted = edge.adapt_dataset_ref(ref)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lsst.daf.butler import DatasetRef, LimitedButler
+from lsst.daf.butler import DatasetRef, LimitedButler, Quantum
 from lsst.pipe.base import PipelineTask, TaskFactory
 from lsst.pipe.base.pipeline_graph import TaskNode
 from lsst.pipe.base.single_quantum_executor import SingleQuantumExecutor
@@ -61,7 +61,7 @@ class QuantumRunner:
     def run(
         self,
         quanta: Sequence[PlannedQuantum],
-        butler: LimitedButler,
+        butler_of: Callable[[Quantum], LimitedButler],
         on_quantum: Callable[[PlannedQuantum], None] | None = None,
     ) -> RunReport:
         """Execute quanta.
@@ -70,8 +70,9 @@ class QuantumRunner:
         ----------
         quanta : `list` [`PlannedQuantum`]
             In an order in which they can be executed.
-        butler : `lsst.daf.butler.LimitedButler`
-            Where inputs are and outputs go; its `close` must do nothing.
+        butler_of : callable
+            Maps a quantum to where its inputs are and its outputs go, a
+            `lsst.daf.butler.LimitedButler` whose `close` does nothing.
         on_quantum : callable, optional
             Called after each quantum that succeeded.
 
@@ -90,7 +91,7 @@ class QuantumRunner:
         executor = SingleQuantumExecutor(
             butler=None,
             task_factory=factory,
-            limited_butler_factory=lambda quantum: butler,
+            limited_butler_factory=butler_of,
             assume_no_existing_outputs=True,
             raise_on_partial_outputs=True,
         )
