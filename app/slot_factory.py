@@ -17,9 +17,12 @@ from lsst.daf.butler import FormatterV2
 from lsst.pipe.base import Instrument
 
 from app.logging import add_exposures, configure_logging, visit_labels
+from app.rehearsal import imaginary_visit, import_readers, rehearse
 from config.instruments import InstrumentConfig, find_instrument_file, load_instrument
 from config.settings import PROJECT, ServiceSettings, load_service_settings
 from models.errors import InvalidConfiguration, ProcessingError
+from pipelines.apdb_access import open_apdb
+from pipelines.warm_up import warm_up as warm_up_pipelines
 from repos.alert_files import AlertFileSink
 from repos.apdb import ApdbClient
 from repos.central import CentralRepo
@@ -35,7 +38,7 @@ from repos.image_store import DirectoryImageStore
 from repos.index import CentralIndex
 from repos.ingest import RawIngester
 from repos.input_finder import InputFinder
-from repos.local_repos import LocalRepos
+from repos.local_repos import LocalRepos, remove_leftovers
 from repos.memory_repo import MemoryRepo
 from repos.observation import ObservationReader
 from repos.pipeline_library import PipelineLibrary
@@ -65,6 +68,8 @@ def prepare_template() -> SlotBlueprint:
     configure_logging(settings.log_levels)
     configure_earth_orientation(settings.central_iers_cache)
     library = load_library(settings)
+    import_readers()
+    warm_up_pipelines()
     deployment_id = deployment_id_of(settings, library)
     return SlotBlueprint(
         deployment_id=deployment_id,
@@ -165,12 +170,14 @@ class SlotFactory:
     @cached_property
     def apdb(self) -> ApdbClient:
         """The APDB."""
-        return ApdbClient(self._settings.config_apdb)
+        return ApdbClient(self._settings.config_apdb, connect=open_apdb)
 
     @cached_property
     def local_repos(self) -> LocalRepos:
-        """The slot's local repo."""
+        """The slot's local repo; those of slots that died are removed."""
         settings = self._settings
+        if removed := remove_leftovers(settings.local_repos):
+            _log.info("Removed %d local repos that slots had left behind.", removed)
         limits = settings.local_repo_cache_size
         return LocalRepos(
             memory=MemoryRepo(
@@ -237,13 +244,15 @@ class SlotFactory:
 
     def create_preloader(self) -> Preloader:
         """Return what decides on inputs."""
-        return Preloader(
-            source=InputFinder(
-                central=self.central,
-                index=self.index,
-                instrument=self.camera.name,
-                skymap=self._settings.skymap,
-            )
+        return Preloader(source=self.create_input_finder())
+
+    def create_input_finder(self) -> InputFinder:
+        """Return what knows where inputs are."""
+        return InputFinder(
+            central=self.central,
+            index=self.index,
+            instrument=self.camera.name,
+            skymap=self._settings.skymap,
         )
 
     def create_image_intake(self) -> ImageIntake:
@@ -304,6 +313,17 @@ class SlotFactory:
             enabled=settings.debug_export_outputs,
         )
 
+    def rehearse_preload(self) -> None:
+        """Look for the inputs of a visit that will not be."""
+        visit = imaginary_visit(self.camera)
+        data_id = self.contexts.make(visit, "1970-01-01").data_ids.values
+        region = self.contexts.footprint(visit)
+        finder = self.create_input_finder()
+        for pipeline in self._library.loaded():
+            for need in self._library.get(pipeline.path, self.central.read_butler).needs:
+                if need.preloadable:
+                    finder.find(need, data_id, valid_at=visit.private_sndStamp, region=region)
+
     @property
     def deployment_id(self) -> str:
         """The deployment id."""
@@ -324,13 +344,22 @@ class Application:
         self.deployment_id = factory.deployment_id
 
     def warm_up(self) -> None:
-        """Open the repositories and resolve the pipelines."""
-        self._processor = self._factory.create_processor()
-        for pipeline in self._factory.pipelines.loaded():
+        """Open repositories and APDB, resolve the pipelines, and do once what
+        takes longer the first time.
+        """
+        factory = self._factory
+        self._processor = factory.create_processor()
+        for pipeline in factory.pipelines.loaded():
             try:
-                self._factory.pipelines.get(pipeline.path, self._factory.central.read_butler)
+                factory.pipelines.get(pipeline.path, factory.central.read_butler)
             except ProcessingError as error:
                 _log.warning("%s", error)
+        rehearse(
+            [
+                ("preload", factory.rehearse_preload),
+                ("the APDB", lambda: factory.apdb.contains([0], 0)),
+            ]
+        )
 
     def process(self, request: ProcessVisit, channel: SlotChannel) -> Finished:
         """Process a visit."""
@@ -338,7 +367,9 @@ class Application:
             self.warm_up()
         assert self._processor is not None
         with visit_labels(request.visit, day_obs=int(request.output_date.replace("-", ""))):
-            return self._processor.process(request, channel)
+            finished = self._processor.process(request, channel)
+            _log.debug("%d bytes of pixels are kept for coming visits.", self._factory.local_repos.cached_bytes)
+            return finished
 
     def apdb_contains(self, visit_ids: Sequence[int], detector: int) -> bool | None:
         """Tell whether the APDB holds anything of these visits."""

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 __all__ = ["ApdbClient", "check_apdb"]
 
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Callable, Iterable
 
 from lsst.dax.apdb import Apdb
 
@@ -22,14 +21,15 @@ class ApdbClient:
     config_uri : `str`
         ``CONFIG_APDB``: a configuration file or ``label:`` name; empty if
         there is no APDB, and then it never holds anything.
+    connect : callable, optional
+        Opens an APDB by its configuration; one that tasks have open already
+        may be shared.
     """
 
-    def __init__(self, config_uri: str) -> None:
+    def __init__(self, config_uri: str, *, connect: Callable[[str], Apdb] = Apdb.from_uri) -> None:
         self._uri = config_uri
-
-    @cached_property
-    def _apdb(self) -> Apdb:
-        return Apdb.from_uri(self._uri)
+        self._connect = connect
+        self._apdb: Apdb | None = None
 
     def contains(self, visits: Iterable[int], detector: int) -> bool:
         """Say whether the APDB holds anything of a detector in any of some
@@ -43,9 +43,11 @@ class ApdbClient:
         if not self._uri:
             return False
         try:
+            if self._apdb is None:
+                self._apdb = self._connect(self._uri)
             return any(self._apdb.containsVisitDetector(visit, detector) for visit in visits)
         except Exception as error:  # SQL, Cassandra and file errors, by back end
-            self.__dict__.pop("_apdb", None)
+            self._apdb = None
             raise TemporarilyUnavailable(
                 f"the APDB {self._uri} cannot be asked: {type(error).__name__}: {error}"
             ) from error
