@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = ["FullRepo", "local_config"]
 
+import contextlib
 import logging
 import shutil
 import tempfile
@@ -118,9 +119,13 @@ class FullRepo:
         return self._butler
 
     def _make(self) -> Butler:
-        self._root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._directory))
-        self._lock = filelock.FileLock(self._root / LOCK_NAME)
-        self._lock.acquire(blocking=False)
+        while self._lock is None:
+            self._root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._directory))
+            lock = filelock.FileLock(self._root / LOCK_NAME)
+            # Until it is locked, another slot may take it for a left-over.
+            with contextlib.suppress(filelock.Timeout, FileNotFoundError):
+                lock.acquire(blocking=False)
+                self._lock = lock
         Butler.makeRepo(
             str(self._root),
             config=self._config,
