@@ -89,7 +89,7 @@ def death_variables(timeout: float) -> dict[str, str]:
     pipelines = {death.survey: _FAULTS / f"{death.survey}.yaml" for death in KINDS.values()}
     return {
         "MAIN_PIPELINES_CONFIG": by_survey(pipelines, default=_FAULTS / "none.yaml"),
-        "PREPROCESSING_PIPELINES_CONFIG": by_survey({}) + "- pipelines: null\n",
+        "PREPROCESSING_PIPELINES_CONFIG": "- pipelines: null",
         # The form that leaves the most behind.
         "PP_LOCAL_REPO_FORM": "full",
         "PP_SLOT_MEMORY_LIMIT": str(_MEMORY_LIMIT),
