@@ -23,7 +23,7 @@ import math
 from enum import IntEnum
 from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from models.errors import InvalidMessage, UnusableVisit
 
@@ -61,12 +61,26 @@ class Dome(IntEnum):
 class VisitKey(NamedTuple):
     """What identifies one unit of work within a deployment."""
 
-    instrument: str
+    instrument: PlainText
     group: str
     detector: int
 
 
+def _plain(text: str) -> str:
+    """Refuse what no database or file name can hold: halves of surrogate
+    pairs, which JSON may have, and NUL.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds characters that are no text") from None
+    if "\0" in text:
+        raise ValueError("holds a NUL character")
+    return text
+
+
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+PlainText = Annotated[str, AfterValidator(_plain)]
 
 
 class NextVisit(BaseModel):
@@ -103,18 +117,18 @@ class NextVisit(BaseModel):
 
     salIndex: int
     scriptSalIndex: int
-    groupId: str = Field(min_length=1)
+    groupId: PlainText = Field(min_length=1)
     coordinateSystem: CoordinateSystem
     position: tuple[FiniteFloat, FiniteFloat]
     startTime: FiniteFloat
     rotationSystem: RotationSystem
     cameraAngle: FiniteFloat
-    filters: str
+    filters: PlainText
     dome: Dome
     duration: FiniteFloat = Field(ge=0)
     nimages: int = Field(ge=0)
-    instrument: str
-    survey: str
+    instrument: PlainText
+    survey: PlainText
     totalCheckpoints: int
     private_sndStamp: FiniteFloat
 

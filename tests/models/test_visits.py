@@ -263,3 +263,10 @@ def test_any_value_of_a_field_is_read_or_refused_by_name(name: str, value: Any) 
         named = name
         assert set(visit.to_message()) == set(MESSAGE)
     assert named.startswith(name)
+
+
+@pytest.mark.parametrize("text", ["\udfff", "a\0b"])
+@pytest.mark.parametrize("field", ["groupId", "filters", "instrument", "survey"])
+def test_text_that_nothing_can_store_is_refused(field: str, text: str) -> None:
+    with pytest.raises(InvalidMessage, match=field):
+        FannedOutVisit.parse(with_field(field, text))
