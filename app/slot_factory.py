@@ -31,13 +31,14 @@ from repos.dataset_cache import DatasetCache
 from repos.deployment import compute_deployment_id
 from repos.earth_orientation import configure_earth_orientation
 from repos.footprint import CameraGeometry, FootprintGeometry
-from repos.formatters import RawFormatter
+from repos.formatters import raw_formatter
 from repos.full_repo import FullRepo, local_config
 from repos.handover import DirectHandover, WriterHandover
 from repos.image_store import DirectoryImageStore
 from repos.index import CentralIndex
 from repos.ingest import RawIngester
 from repos.input_finder import InputFinder
+from repos.instrument import ConfiguredInstrument
 from repos.local_repos import LocalRepos, remove_leftovers
 from repos.memory_repo import MemoryRepo
 from repos.observation import ObservationReader
@@ -205,8 +206,8 @@ class SlotFactory:
             formatter: type[FormatterV2] = instrument.getRawFormatter({})
         except Exception as error:  # importing another's class may raise anything
             _log.info("Raw files are read by our own formatter: %s", error)
-            return RawFormatter
-        return formatter
+            return raw_formatter(self.camera.raw_hdu)
+        return raw_formatter(self.camera.raw_hdu) if isinstance(instrument, ConfiguredInstrument) else formatter
 
     def create_application(self) -> Application:
         """Return what the slot runs."""

@@ -162,19 +162,26 @@ def prompt_image_from_fits(path: PromptImageFile) -> PromptImage:
         )
 
 
-def raw_from_fits(path: PromptImageFile) -> RawImage:
+def raw_from_fits(path: PromptImageFile, number: int | None = None) -> RawImage:
     """Read a frame as a camera wrote it.
 
-    Pixels come from the first HDU with a two-dimensional image, compressed or
-    not; its cards win over those of the primary HDU.
+    The cards of the HDU with the pixels, compressed or not, win over those of
+    the primary HDU.
+
+    Parameters
+    ----------
+    path : path-like
+    number : `int`, optional
+        HDU that holds the pixels; the first with a two-dimensional image if
+        left out.
 
     Raises
     ------
     models.errors.UnreadableImage
-        Raised if this is not a whole FITS file, or holds no image.
+        Raised if this is not a whole FITS file, or holds no image there.
     """
     with _opened(path) as hdus:
-        hdu = _first_image(path, hdus)
+        hdu = _first_image(path, hdus if number is None else hdus[number : number + 1])
         header = _card_values(hdus[0].header) | _card_values(hdu.header)
         data = np.asarray(hdu.data)
         return RawImage(data.astype(data.dtype.newbyteorder("="), copy=False), header)

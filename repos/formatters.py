@@ -11,13 +11,14 @@ __all__ = [
     "PromptImageFormatter",
     "RawFormatter",
     "alert_file_bytes",
+    "raw_formatter",
     "repository_config",
 ]
 
 import hashlib
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fastavro
 from lsst.daf.butler import Config, FormatterV2
@@ -27,6 +28,8 @@ from models.images import PromptImage, RawImage
 from repos.alert_schema import load_alert_schema
 from repos.fits_files import prompt_image_from_fits, prompt_image_to_fits, raw_from_fits
 
+#: What the names of the formatters for single HDUs begin with.
+_RAW_FORMATTER = "RawFormatterHdu"
 _CONFIG = Path(__file__).with_name("storage_classes.yaml")
 
 
@@ -65,11 +68,30 @@ class RawFormatter(_FitsFormatter):
 
     #: Anything that begins with ``f`` is a raw (``docs/messages.md``).
     supported_extensions = frozenset({".fits", ".fits.fz", ".fits.gz", ".fz", ".fit", ".fts"})
+    #: HDU that holds the pixels; None for the first that holds an image.
+    hdu: ClassVar[int | None] = None
 
     def read_from_local_file(self, path: str, component: str | None = None, expected_size: int = -1) -> Any:
         """Return the frame, or its header."""
-        image: RawImage = raw_from_fits(path)
+        image: RawImage = raw_from_fits(path, self.hdu)
         return image if component is None else getattr(image, component)
+
+
+def raw_formatter(hdu: int) -> type[RawFormatter]:
+    """Return the formatter for cameras that keep the pixels in an HDU.
+
+    The Butler stores the names of formatters, so each HDU has a class of its
+    own that this module makes when it is asked for its name.
+    """
+    name = f"{_RAW_FORMATTER}{hdu}"
+    return type(name, (RawFormatter,), {"hdu": hdu, "__module__": __name__})
+
+
+def __getattr__(name: str) -> type[RawFormatter]:
+    number = name.removeprefix(_RAW_FORMATTER)
+    if number == name or not number.isdigit():
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return raw_formatter(int(number))
 
 
 class AlertPacketsFormatter(FormatterV2):

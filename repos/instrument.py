@@ -18,6 +18,7 @@ from lsst.pipe.base import Instrument
 
 from config.instruments import InstrumentConfig, find_instrument_file, load_instrument
 from models.errors import InvalidConfiguration
+from repos.formatters import raw_formatter
 
 #: Largest exposure or visit id that the ``instrument`` record announces; ids
 #: are at most dayobs * 100000 + seq, 13 digits.
@@ -40,9 +41,7 @@ class ConfiguredInstrument(Instrument):
 
     def getRawFormatter(self, dataId: DataId) -> type[Formatter | FormatterV2]:
         """Return the formatter that reads this camera's raw files."""
-        from repos.formatters import RawFormatter
-
-        return RawFormatter
+        return raw_formatter(self.camera.raw_hdu)
 
 
 def class_name(camera: InstrumentConfig) -> str:
@@ -106,7 +105,10 @@ def register_instrument(registry: Registry, camera: InstrumentConfig, *, update:
 def __getattr__(name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(name)
-    try:
-        return instrument_class(load_instrument(find_instrument_file(name)))
-    except InvalidConfiguration as error:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: {error}") from error
+    # `class_name` turns hyphens into underscores.
+    for camera in dict.fromkeys((name, name.replace("_", "-"))):
+        try:
+            return instrument_class(load_instrument(find_instrument_file(camera)))
+        except InvalidConfiguration as error:
+            reason = str(error)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}: {reason}")

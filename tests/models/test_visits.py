@@ -205,7 +205,7 @@ def test_what_can_be_processed(coordinates: CoordinateSystem, rotation: Rotation
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
-text = st.text(st.characters(codec="utf-8"))
+text = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 visits = st.fixed_dictionaries(
     {
         "salIndex": st.integers(),
