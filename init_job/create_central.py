@@ -10,6 +10,8 @@ __all__ = ["create_apdb", "create_central"]
 
 import hashlib
 import logging
+import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,9 @@ import numpy as np
 from astropy.table import Table
 from lsst.daf.butler import Butler, CollectionType, DatasetType, Timespan
 from lsst.dax.apdb.sql import ApdbSql
+from lsst.resources import ResourcePath
 from lsst.sphgeom import ConvexPolygon, HtmPixelization, LonLat, UnitVector3d
+from pydantic import ValidationError
 
 from config.instruments import InstrumentConfig, load_instrument
 from models.errors import InvalidConfiguration, UnreadableImage
@@ -52,6 +56,10 @@ INPUT_TYPES: dict[str, tuple[tuple[str, ...], str, bool]] = {
     "skyMap": (("skymap",), "PromptSkyMap", False),
     "template_coadd": (("skymap", "tract", "patch", "band"), "PromptImage", False),
 }
+
+#: Columns without which a table is not what its name says.
+_DEFECTS = ("x0", "y0", "width", "height")
+_REFERENCE = ("id", "ra", "dec")
 
 Progress = Callable[[str, int, int], None]
 
@@ -108,12 +116,20 @@ def create_central(
     config = repository_config()
     for key, value in (registry or {}).items():
         config["registry", key] = value
+    place = ResourcePath(root, forceDirectory=True)
+    was_there = place.exists()
     try:
         Butler.makeRepo(root, config=config)
     except FileExistsError as error:
         raise InvalidConfiguration(f"there is a repository at {root} already") from error
-    with Butler.from_config(root, writeable=True) as butler:
-        _Filler(butler, camera, source if source.is_dir() else None, progress or (lambda *_: None)).fill()
+    try:
+        with Butler.from_config(root, writeable=True) as butler:
+            _Filler(butler, camera, source if source.is_dir() else None, progress or (lambda *_: None)).fill()
+    except BaseException:
+        if place.isLocal and not was_there:
+            # Half a repo would be in the way of the next attempt.
+            shutil.rmtree(place.ospath, ignore_errors=True)
+        raise
     return camera
 
 
@@ -163,7 +179,7 @@ class _Filler:
         found = list(self._calibration_files())
         refs = [self._butler.put(self._camera, "camera", instrument=name, run=run)]
         for i, (dataset_type, data_id, path) in enumerate(found):
-            value: Any = Table.read(path) if path.suffix == ".ecsv" else _image(path)
+            value: Any = _table(path, _DEFECTS) if path.suffix == ".ecsv" else _image(path)
             refs.append(self._butler.put(value, dataset_type, data_id, run=run))
             self._progress("calibrations", i + 1, len(found))
         # One range without bounds; add others with the Butler's own tools.
@@ -191,7 +207,7 @@ class _Filler:
         if path is None:
             _log.warning("There is no refcat.parquet or refcat.ecsv, so there are no reference catalogues.")
             return
-        table = Table.read(path)
+        table = _table(path, _REFERENCE)
         pixelization = HtmPixelization(7)
         shards = np.array(
             [
@@ -213,18 +229,21 @@ class _Filler:
         if path is None:
             _log.warning("There is no skymap.json, so there are no templates.")
             return
-        sky_map = SkyMap.model_validate_json(path.read_bytes())
+        try:
+            sky_map = SkyMap.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise InvalidConfiguration(f"{path} is not a sky map: {error}") from error
         _register_sky_map(self._butler, sky_map)
         self._butler.put(sky_map, "skyMap", skymap=sky_map.name, run=SKYMAPS)
         files = sorted((path.parent / "templates").glob("*/*_*.fits"))
         for i, file in enumerate(files):
-            tract, patch = file.stem.split("_")
+            tract, patch = _patch_of(file, sky_map)
             self._butler.put(
                 _image(file),
                 "template_coadd",
                 skymap=sky_map.name,
-                tract=int(tract),
-                patch=int(patch),
+                tract=tract,
+                patch=patch,
                 band=file.parent.name,
                 run=run,
             )
@@ -245,6 +264,28 @@ def _image(path: Path) -> PromptImage:
         return prompt_image_from_fits(path)
     except (OSError, ValueError, UnreadableImage) as error:
         raise InvalidConfiguration(f"{path} cannot be read as an image: {error}") from error
+
+
+def _table(path: Path, columns: Iterable[str]) -> Table:
+    try:
+        table = Table.read(path)
+    except Exception as error:  # astropy's and pyarrow's readers raise many types
+        raise InvalidConfiguration(f"{path} cannot be read as a table: {error}") from error
+    missing = [name for name in columns if name not in table.colnames]
+    if missing:
+        raise InvalidConfiguration(f"{path} lacks the columns {', '.join(missing)}")
+    return table
+
+
+def _patch_of(path: Path, sky_map: SkyMap) -> tuple[int, int]:
+    """Return the tract and patch that a template's file name says."""
+    match = re.fullmatch(r"(\d+)_(\d+)", path.stem)
+    tracts = {t.id: t for t in sky_map.tracts}
+    if match is None or int(match[1]) not in tracts or int(match[2]) not in tracts[int(match[1])].patches:
+        raise InvalidConfiguration(
+            f"{path} is not named <tract>_<patch>.fits for a patch of the sky map {sky_map.name}"
+        )
+    return int(match[1]), int(match[2])
 
 
 def _register_sky_map(butler: Butler, sky_map: SkyMap) -> None:

@@ -14,6 +14,7 @@ __all__ = ["CentralFiles"]
 import logging
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -120,30 +121,40 @@ class CentralFiles:
         return FileDataset(path=str(location.pathInStore), refs=[ref], formatter=formatter.name())
 
     def _write_through_file(self, formatter: FormatterV2, value: Any, location: Location) -> None:
-        suffix = formatter.get_write_extension()
+        def write(path: Path) -> None:
+            formatter.write_local_file(value, ResourcePath(str(path), forceAbsolute=True))
+
+        if location.uri.isLocal:
+            _replace_file(Path(location.uri.ospath), write)
+            return
         with tempfile.TemporaryDirectory(prefix="pp-write-") as directory:
-            local = ResourcePath(os.path.join(directory, f"dataset{suffix}"), forceAbsolute=True)
-            formatter.write_local_file(value, local)
-            self._replace(location.uri, local.read())
+            local = Path(directory) / f"dataset{formatter.get_write_extension()}"
+            write(local)
+            location.uri.write(local.read_bytes(), overwrite=True)
 
     @staticmethod
     def _replace(uri: ResourcePath, content: bytes) -> None:
-        if not uri.isLocal:
+        if uri.isLocal:
+            _replace_file(Path(uri.ospath), lambda path: path.write_bytes(content))
+        else:
             # An object store replaces whole objects.
             uri.write(content, overwrite=True)
-            return
-        final = Path(uri.ospath)
-        aside = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+
+
+def _replace_file(final: Path, write: Callable[[Path], object]) -> None:
+    """Write a file aside, then put it in place in one step."""
+    aside = final.with_name(f".{os.getpid()}.{final.name}")
+    try:
         try:
-            try:
-                aside.write_bytes(content)
-            except FileNotFoundError:
-                final.parent.mkdir(parents=True, exist_ok=True)
-                aside.write_bytes(content)
-            os.replace(aside, final)
-        except OSError:
-            aside.unlink(missing_ok=True)
-            raise
+            write(aside)
+        except FileNotFoundError:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            write(aside)
+        aside.replace(final)
+    except BaseException:
+        # Interruptions too: nobody would look for it.
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def _as_v2(formatter: Formatter, ref: DatasetRef) -> FormatterV2:

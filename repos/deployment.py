@@ -56,7 +56,8 @@ def compute_deployment_id(
 def _parts(
     root: Path, pipelines: Iterable[LoadedPipeline], maps: Iterable[bytes], apdb_config: str
 ) -> Iterator[bytes]:
-    versions = {d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions()}
+    # The name is None where the metadata of a removed package is left.
+    versions = {d.name.lower(): d.version for d in importlib.metadata.distributions() if d.name}
     for name, version in sorted(versions.items()):
         yield f"{name}=={version}".encode()
     for package in _PACKAGES:

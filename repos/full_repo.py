@@ -28,17 +28,15 @@ from lsst.daf.butler import (
     DimensionRecord,
     FileDataset,
     FormatterV2,
-    Quantum,
 )
-from lsst.pipe.base.all_dimensions_quantum_graph_builder import AllDimensionsQuantumGraphBuilder
 
-from models.errors import NoPipelineBuilt
 from repos.central import CentralRepo
 from repos.central_files import CentralFiles
 from repos.data_ids import output_ref
 from repos.dataset_cache import DatasetCache
+from repos.full_quanta import build_quanta
 from repos.pipeline_graphs import LoadedPipeline
-from repos.quanta import PlannedQuantum, quantum_id
+from repos.quanta import PlannedQuantum
 from repos.quantum_runner import QuantumRunner, RunReport
 from repos.workspace import FoundInput, IngestedExposure, VisitContext
 
@@ -264,7 +262,7 @@ class FullWorkspace:
         """
         self._repo.transfer(init_outputs.values())
         self._inputs.update((ref.id, ref) for ref in init_outputs.values())
-        quanta = self._build(pipeline, run, init_outputs)
+        quanta = self._plan(pipeline, run, init_outputs)
         butler = self._repo.butler
         pipeline.graph.register_dataset_types(butler)
         self._register_run(run)
@@ -317,7 +315,7 @@ class FullWorkspace:
         self._outputs[ref.id] = ref
         self._types.setdefault(ref.datasetType.name, set()).add(ref.id)
 
-    def _build(
+    def _plan(
         self, pipeline: LoadedPipeline, run: str, init_outputs: Mapping[str, DatasetRef]
     ) -> list[PlannedQuantum]:
         context = self._context
@@ -329,37 +327,15 @@ class FullWorkspace:
         else:
             where += " AND group = :pp_group"
             bind["pp_group"] = context.group
-        try:
-            builder = AllDimensionsQuantumGraphBuilder(
-                pipeline.graph,
-                self._repo.butler,
-                where=where,
-                bind=bind,
-                input_collections=[self._tag, *self._raw_runs, *(r for r in self._runs if r != run)],
-                output_run=run,
-            )
-            graph = builder.finish(attach_datastore_records=False).assemble()
-        except Exception as error:  # the builder reports missing inputs in many types
-            raise NoPipelineBuilt(
-                f"pipeline {pipeline.stem}: no quantum graph: {type(error).__name__}: {error}"
-            ) from error
-        graph.build_execution_quanta()
-        nodes = graph.quantum_only_xgraph.nodes
-        order = {label: i for i, label in enumerate(pipeline.graph.tasks)}
-        chosen = sorted(
-            (nodes[node] for node in nodes),
-            key=lambda n: (order[n["task_label"]], n["data_id"].required_values),
+        return build_quanta(
+            pipeline,
+            self._repo.butler,
+            where=where,
+            bind=bind,
+            input_collections=[self._tag, *self._raw_runs, *(r for r in self._runs if r != run)],
+            run=run,
+            init_outputs=init_outputs,
         )
-        if not chosen:
-            raise NoPipelineBuilt(f"pipeline {pipeline.stem}: no task has work to do (empty quantum graph)")
-        return [
-            PlannedQuantum(
-                n["pipeline_node"],
-                (quantum := _with_stable_ids(n["quantum"], init_outputs)),
-                quantum_id(run, n["task_label"], quantum.dataId),
-            )
-            for n in chosen
-        ]
 
 
 class _Unclosable:
@@ -373,37 +349,3 @@ class _Unclosable:
 
     def close(self) -> None:
         """Do nothing."""
-
-
-def _with_stable_ids(quantum: Quantum, init_outputs: Mapping[str, DatasetRef]) -> Quantum:
-    """Replace the builder's random ids by those that follow from data id and
-    run.
-    """
-    run = next(ref.run for refs in quantum.outputs.values() for ref in refs)
-    return Quantum(
-        taskClass=quantum.taskClass,
-        taskName=quantum.taskName,
-        dataId=quantum.dataId,
-        inputs={
-            dataset_type: [_with_stable_id(ref) if ref.run == run else ref for ref in refs]
-            for dataset_type, refs in quantum.inputs.items()
-        },
-        outputs={
-            dataset_type: [_with_stable_id(ref) for ref in refs]
-            for dataset_type, refs in quantum.outputs.items()
-        },
-        initInputs={
-            dataset_type: _with_init_id(ref, init_outputs) for dataset_type, ref in quantum.initInputs.items()
-        },
-    )
-
-
-def _with_stable_id(ref: DatasetRef) -> DatasetRef:
-    # A component has the id of the whole.
-    whole = ref.makeCompositeRef() if ref.isComponent() else ref
-    return ref.replace(id=output_ref(whole.datasetType, whole.dataId, whole.run).id)
-
-
-def _with_init_id(ref: DatasetRef, init_outputs: Mapping[str, DatasetRef]) -> DatasetRef:
-    written = init_outputs.get(ref.datasetType.nameAndComponent()[0])
-    return ref if written is None else ref.replace(id=written.id, run=written.run)

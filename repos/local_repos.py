@@ -6,6 +6,7 @@ __all__ = ["LocalRepos", "remove_leftovers"]
 
 import logging
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from repos.pipeline_graphs import LoadedPipeline
 from repos.workspace import VisitContext, Workspace
 
 _log = logging.getLogger(__name__)
+
+
+#: Seconds for which a repo may be without a lock: it is just being made.
+_UNLOCKED_AGE = 60.0
 
 
 class LocalRepos:
@@ -76,6 +81,8 @@ def remove_leftovers(directory: Path) -> int:
     """
     removed = 0
     for root in directory.glob(f"{PREFIX}*"):
+        if not (root / LOCK_NAME).exists() and _age(root) < _UNLOCKED_AGE:
+            continue
         lock = filelock.FileLock(root / LOCK_NAME)
         try:
             lock.acquire(blocking=False)
@@ -87,3 +94,11 @@ def remove_leftovers(directory: Path) -> int:
             lock.release()
         removed += 1
     return removed
+
+
+def _age(path: Path) -> float:
+    """Return the seconds since a directory was last changed."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

@@ -7,7 +7,7 @@ instead of a file and rows in a registry.
 
 from __future__ import annotations
 
-__all__ = ["MemoryButler", "StoredDataset"]
+__all__ = ["MemoryButler", "StoredDataset", "Unreadable"]
 
 import copy
 import logging
@@ -48,6 +48,19 @@ class StoredDataset:
     ref: DatasetRef
     value: Any
     provenance: DatasetProvenance | None = None
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands for a dataset that cannot be read here, until a task wants it.
+
+    Attributes
+    ----------
+    error : `Exception`
+        Why not.
+    """
+
+    error: Exception
 
 
 class MemoryButler(LimitedButler):
@@ -138,9 +151,13 @@ class MemoryButler(LimitedButler):
         ------
         FileNotFoundError
             Raised if it is not here.
+        Exception
+            Raised if it is here, but could not be read.
         """
         with self._metrics.instrument_get(_log, msg="Retrieved dataset"):
             stored = self._stored(ref)
+            if isinstance(stored.value, Unreadable):
+                raise stored.value.error
             if storageClass is not None:
                 ref = ref.overrideStorageClass(storageClass)
             value = _Reader(stored.value, stored.ref.datasetType.storageClass, parameters or {}).read(ref)

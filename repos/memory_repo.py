@@ -21,7 +21,7 @@ from repos.central import CentralRepo
 from repos.central_files import CentralFiles
 from repos.data_ids import VisitDataIds, output_ref
 from repos.dataset_cache import DatasetCache
-from repos.memory_butler import MemoryButler, StoredDataset
+from repos.memory_butler import MemoryButler, StoredDataset, Unreadable
 from repos.pipeline_graphs import LoadedPipeline
 from repos.quanta import PlannedQuantum, plan_quanta
 from repos.quantum_runner import QuantumRunner, RunReport
@@ -65,10 +65,16 @@ class MemoryRepo:
     def load(self, ref: DatasetRef) -> Any:
         """Return a dataset of the central repo, read at most once while it is
         in use or in the cache.
+
+        One whose classes cannot be imported here comes as
+        `~repos.memory_butler.Unreadable`: it is for the tasks to fail on it.
         """
         self._cache.use(ref)
         if ref.id not in self._values:
-            self._values[ref.id] = self._central.read_butler.get(ref)
+            try:
+                self._values[ref.id] = self._central.read_butler.get(ref)
+            except ImportError as error:
+                self._values[ref.id] = Unreadable(error)
         return self._values[ref.id]
 
     def read_raw(self, exposure: IngestedExposure) -> Any:

@@ -21,10 +21,13 @@ from lsst.daf.butler import (
     DimensionRecordSet,
     DimensionUniverse,
     FileDataset,
+    MissingDatasetTypeError,
+    SerializedDatasetType,
     SerializedDimensionRecord,
     SerializedFileDataset,
 )
 
+from models.errors import InvalidConfiguration
 from repos.retry import retry_connections
 
 
@@ -75,8 +78,16 @@ def parse_outputs(
         The parsed JSON.
     universe : `lsst.daf.butler.DimensionUniverse`
     dataset_types : `dict` [`str`, `lsst.daf.butler.DatasetType`]
-        Looked up by name; a mapping that asks the repo will do.
+        Looked up by name, unless the message defines them; a mapping that
+        asks the repo will do.
     """
+    defined = {
+        t.name: t
+        for t in (
+            DatasetType.from_simple(SerializedDatasetType.model_validate(simple), universe=universe)
+            for simple in message.get("dataset_types", ())
+        )
+    }
     records = [
         DimensionRecord.from_simple(SerializedDimensionRecord.model_validate(r), universe=universe)
         for r in message["dimension_records"]
@@ -85,11 +96,11 @@ def parse_outputs(
         FileDataset.from_simple(
             SerializedFileDataset.model_validate(d),
             universe=universe,
-            dataset_type_loader=dataset_types.__getitem__,
+            dataset_type_loader=lambda name: defined.get(name) or dataset_types[name],
         )
         for d in message["datasets"]
     ]
-    return Outputs(records, files)
+    return Outputs(records, files, list(defined.values()))
 
 
 class RegistryWriter:
@@ -105,12 +116,20 @@ class RegistryWriter:
         outside of it loses nobody.
     retry_delay : `float`
         Mean pause before the second try after a connection error, seconds.
+    register_dataset_types : `bool`
+        Whether dataset types that the outputs define may be registered.
     """
 
     def __init__(
-        self, butler: Butler, *, lock: AbstractContextManager[Any] | None = None, retry_delay: float = 30.0
+        self,
+        butler: Butler,
+        *,
+        lock: AbstractContextManager[Any] | None = None,
+        retry_delay: float = 30.0,
+        register_dataset_types: bool = False,
     ) -> None:
         self._butler = butler
+        self._register = register_dataset_types
         self._lock = lock if lock is not None else nullcontext()
         self._retry_delay = retry_delay
 
@@ -129,7 +148,10 @@ class RegistryWriter:
         ------
         lsst.daf.butler.registry.ConflictingDefinitionError
             Raised if something differs from what the repo holds.
+        models.errors.InvalidConfiguration
+            Raised if dataset types are not registered; the text names them.
         """
+        outputs = list(outputs)
         groups: dict[str, DimensionRecordSet] = {}
         files: dict[Any, FileDataset] = {}
         for item in outputs:
@@ -142,6 +164,8 @@ class RegistryWriter:
 
         def insert() -> None:
             with self._lock:
+                # The Butler would register them in silence.
+                self._ensure_dataset_types(outputs)
                 for element in self._butler.dimensions.sorted(groups):
                     self._butler.registry.insertDimensionData(
                         element, *groups[element.name], skip_existing=True
@@ -153,3 +177,31 @@ class RegistryWriter:
 
         retry_connections(insert, delay=self._retry_delay)
         return len(files)
+
+    def _ensure_dataset_types(self, outputs: Iterable[Outputs]) -> None:
+        needed = {
+            ref.datasetType.name: ref.datasetType for o in outputs for file in o.files for ref in file.refs
+        }
+        missing = self._unregistered(needed)
+        if missing:
+            # Another client may have registered them since this one looked.
+            self._butler.registry.refresh()
+            missing = self._unregistered(missing)
+        defined = {t.name: t for o in outputs for t in o.dataset_types} if self._register else {}
+        undefined = sorted(missing - defined.keys())
+        if undefined:
+            raise InvalidConfiguration(
+                f"dataset types are not registered in the central repo: {', '.join(undefined)}; "
+                "run `prompt-processing init` with this deployment's settings"
+            )
+        for name in missing:
+            self._butler.registry.registerDatasetType(defined[name])
+
+    def _unregistered(self, names: Iterable[str]) -> set[str]:
+        missing = set()
+        for name in names:
+            try:
+                self._butler.get_dataset_type(name)
+            except MissingDatasetTypeError:
+                missing.add(name)
+        return missing

@@ -37,13 +37,14 @@ class VisitContexts:
         self._geometry = geometry
         self._deployment_id = deployment_id
         self._padding = padding
-        self._records: dict[int, dict[str, list[DimensionRecord]]] = {}
+        self._records: dict[tuple[str, int], dict[str, list[DimensionRecord]]] = {}
 
     def records(self, instrument: str, detector: int) -> dict[str, list[DimensionRecord]]:
         """Return the records of the instrument, a detector and all filters."""
-        if detector not in self._records:
-            self._records[detector] = self._central.instrument_records(instrument, detector)
-        return self._records[detector]
+        key = instrument, detector
+        if key not in self._records:
+            self._records[key] = self._central.instrument_records(instrument, detector)
+        return self._records[key]
 
     def make(self, visit: FannedOutVisit, output_date: str) -> VisitContext:
         """Make the context of a visit.
