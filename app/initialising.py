@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["initialise"]
+__all__ = ["initialise", "nights_to_prepare"]
 
+import time
 from collections.abc import Sequence
+from datetime import date, timedelta
 
 from app.slot_factory import deployment_id_of, load_library
 from config.settings import ServiceSettings
 from init_job.initialise import Initializer
+from models.times import output_date, tai_from_unix
 from repos.central import open_butler, sqlite_lock
 from repos.pipeline_library import PipelineLibrary
 from repos.retry import retry_connections
@@ -63,3 +66,11 @@ def initialise(
             ),
             delay=settings.repo_retry_delay,
         )
+
+
+def nights_to_prepare() -> list[str]:
+    """Return the TAI dates of tonight's output collections and tomorrow's: a
+    night may run past the change of date.
+    """
+    today = output_date(tai_from_unix(time.time()))
+    return [today, str(date.fromisoformat(today) + timedelta(days=1))]

@@ -21,11 +21,17 @@ from datetime import UTC, datetime
 from types import MappingProxyType, TracebackType
 from typing import Any, TextIO
 
+from stamina.instrumentation import LoggingOnRetryHook, set_on_retry_hooks
+
 from config.values import LOG_LEVELS
 from models.visits import NextVisit
 
 #: Labels of the present context, in the order in which they were set.
 _labels: ContextVar[Mapping[str, object]] = ContextVar("log_labels", default=MappingProxyType({}))
+
+#: Loggers of which only errors are heard unless their level is set: what they
+#: warn of (a package manager that nobody uses is not there) is no trouble.
+_NOISY = ("lsst.utils.packages",)
 
 _log = logging.getLogger(__name__)
 
@@ -77,9 +83,11 @@ def configure_logging(levels: Mapping[str, int], *, stream: TextIO | None = None
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    for logger, level in levels.items():
+    for logger, level in {**dict.fromkeys(_NOISY, logging.ERROR), **levels}.items():
         logging.getLogger(logger or None).setLevel(level)
     logging.captureWarnings(True)
+    # Retries would go to standard output in another format.
+    set_on_retry_hooks([LoggingOnRetryHook])
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
 

@@ -23,6 +23,7 @@ from app.web.application import create_app
 from app.web.metrics import ServiceMetrics
 from app.web.server import ServerConfig, gunicorn_settings
 from app.web.service import PromptService
+from config.environment import apply_library_variables
 from config.instruments import InstrumentConfig, find_instrument_file, load_instrument
 from config.settings import ServiceSettings, load_service_settings
 from models.errors import InvalidConfiguration
@@ -72,6 +73,10 @@ def create_wsgi(settings: ServiceSettings | None = None) -> Flask:
 def gunicorn_options(settings: ServiceSettings | None = None) -> dict[str, Any]:
     """Return Gunicorn's settings by name.
 
+    Without `settings`, this is Gunicorn's own configuration file speaking,
+    first thing in its master: the libraries' variables are set here too, for
+    all processes to inherit.
+
     Parameters
     ----------
     settings : `config.settings.ServiceSettings`, optional
@@ -82,7 +87,9 @@ def gunicorn_options(settings: ServiceSettings | None = None) -> dict[str, Any]:
     models.errors.InvalidConfiguration
         Raised if settings are missing or wrong.
     """
-    settings = settings or load_service_settings()
+    if settings is None:
+        apply_library_variables("service")
+        settings = load_service_settings()
     config = ServerConfig(
         bind=f"{settings.host}:{settings.port}",
         visits=settings.worker_count + _queue_length(settings),

@@ -32,7 +32,7 @@ def create_central(
     """Make a central repo for an instrument file, and fill it with what its
     directory holds. The layout is described in docs/adding-a-camera.md.
 
-    Examples:
+    For example:
 
       prompt-processing create-central /data/central ./mycam --apdb /data/apdb.yaml
 

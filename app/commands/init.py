@@ -4,17 +4,17 @@ from __future__ import annotations
 
 __all__ = ["init"]
 
-import time
-from datetime import date, timedelta
+import re
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from models.times import output_date, tai_from_unix
+from models.errors import InvalidConfiguration, PipelineFailed
 
 _EXAMPLES = """
-Examples:
+For example:
 
   prompt-processing init                       today and tomorrow
 
@@ -35,6 +35,7 @@ def init(
     settings_file: Annotated[
         Path | None, typer.Option("--settings", help="Settings file; the environment wins over it.")
     ] = None,
+    *,
     show: Annotated[
         bool, typer.Option("--show-id", help="Print the deployment id and change nothing.")
     ] = False,
@@ -43,29 +44,42 @@ def init(
     init-outputs, configurations and package versions of every configured
     pipeline, and the chain that gathers them. Safe to repeat.
 
-    Exit codes: 0 done, 1 failed and worth a retry, 2 settings are wrong or
-    dataset types are missing.
+    Exit codes: 0 done, 1 failed and worth a retry, 2 settings or pipelines
+    are wrong or dataset types are missing.
     """
-    # The middleware is heavy; `--help` does without.
-    from app.initialising import initialise
+    from config.environment import apply_library_variables
     from config.settings import load_service_settings
 
+    apply_library_variables("service", file=settings_file)
     settings = load_service_settings(file=settings_file)
     if deploy_id is not None:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", deploy_id):
+            raise typer.BadParameter("only letters, digits, - and _ can be used", param_hint="--deploy-id")
         settings = settings.model_copy(update={"deployment_id": deploy_id})
-    chosen = [str(date.fromisoformat(d)) for d in dates] if dates else _default_dates()
-    if show:
-        from app.slot_factory import deployment_id_of, load_library
+    chosen = [_night(d) for d in dates or ()]
+    # The middleware is heavy, and reads its variables when it is imported.
+    from app.initialising import initialise, nights_to_prepare
+    from app.logging import configure_logging
+    from app.slot_factory import deployment_id_of, load_library
 
+    configure_logging(settings.log_levels)
+    if show:
         typer.echo(deployment_id_of(settings, load_library(settings)))
         return
-    for run in initialise(settings, chosen):
+    try:
+        runs = initialise(settings, chosen or nights_to_prepare())
+    except PipelineFailed as error:
+        # It will not load, or fit, the next time either.
+        raise InvalidConfiguration(str(error)) from error
+    for run in runs:
         typer.echo(f"ready: {run}")
 
 
 init.__doc__ = f"{init.__doc__}\n{_EXAMPLES}"
 
 
-def _default_dates() -> list[str]:
-    today = output_date(tai_from_unix(time.time()))
-    return [today, str(date.fromisoformat(today) + timedelta(days=1))]
+def _night(text: str) -> str:
+    try:
+        return str(date.fromisoformat(text))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not a date; write YYYY-MM-DD", param_hint="--date") from error

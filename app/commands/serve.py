@@ -28,8 +28,12 @@ def serve(
     """
     # Gunicorn and the service take a moment to import; `--help` does without.
     from app.server_process import run_server
+    from config.environment import apply_library_variables
     from config.settings import load_service_settings
 
+    # Before anything is imported that reads them; the template process and
+    # its slots inherit them.
+    apply_library_variables("service")
     settings = load_service_settings()
     chosen = {"host": host, "port": port}
     run_server(settings.model_copy(update={k: v for k, v in chosen.items() if v is not None}))

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 __all__ = ["DemoNight"]
 
+import logging
 import time
-from collections.abc import Sequence
-from datetime import date, timedelta
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
 from app.demo.progress import NightProgress
 from app.demo.service_process import ServiceProcess, free_port
-from app.demo.summary import DemoFigures, outcome_of, print_summary, summarise
+from app.demo.summary import DemoFigures, print_summary, summarise
+from app.demo.table import outcome_of
 from app.demo.workplace import Workplace
-from app.initialising import initialise
+from app.initialising import initialise, nights_to_prepare
+from app.logging import JsonFormatter
 from app.progress import progress_reporter
 from config.child_environment import child_environment
 from config.settings import load_service_settings
 from init_job.create_central import create_apdb, create_central
 from models.sky_map import SkyMap
-from models.times import output_date, tai_from_unix
 from simulator.frames import plan_frames
 from simulator.observatory import observe
 from simulator.observing import Timing, VisitReport
@@ -78,8 +80,11 @@ class DemoNight:
         plan = self._plan()
         place = Workplace.create(self._out)
         slots = min(_MOST_SLOTS, len(plan.detectors))
-        service = self._prepare(plan, place, slots)
+        with _logged_to(place.log):
+            service = self._prepare(plan, place, slots)
         try:
+            self._console.print("Starting the service ...")
+            service.start()
             self._console.print(f"The service is up at [bold]{service.url}[/bold], with {slots} slots.")
             reports = self._observe(plan, place, service)
             files = [f for r in reports if (o := outcome_of(r)) is not None for f in o.alert_files]
@@ -105,7 +110,9 @@ class DemoNight:
 
     def _prepare(self, plan: Plan, place: Workplace, slots: int) -> ServiceProcess:
         with progress_reporter(self._console) as report:
-            plan.write_seed_directory(place.seed, lambda what, done, total: report(f"make {what}", done, total))
+            plan.write_seed_directory(
+                place.seed, lambda what, done, total: report(f"make {what}", done, total)
+            )
             create_central(
                 str(place.central),
                 place.seed,
@@ -116,12 +123,10 @@ class DemoNight:
         port = free_port()
         variables = place.write_settings(plan.instrument, skymap=skymap, port=port, slots=slots)
         self._console.print("Initialising output collections ...")
-        initialise(load_service_settings(variables), _nights())
-        service = ServiceProcess(
+        initialise(load_service_settings(variables), nights_to_prepare())
+        return ServiceProcess(
             environment=child_environment(variables), log=place.log, url=f"http://127.0.0.1:{port}"
         )
-        service.start()
-        return service
 
     def _observe(self, plan: Plan, place: Workplace, service: ServiceProcess) -> Sequence[VisitReport]:
         with progress_reporter(self._console) as report:
@@ -141,7 +146,17 @@ class DemoNight:
             self._console.print("Stopping.")
 
 
-def _nights() -> list[str]:
-    """Return the nights to prepare: a demo may run past the change of date."""
-    today = output_date(tai_from_unix(time.time()))
-    return [today, str(date.fromisoformat(today) + timedelta(days=1))]
+@contextmanager
+def _logged_to(file: Path) -> Iterator[None]:
+    """Send what the middleware logs in this process to a file instead of the
+    screen.
+    """
+    root = logging.getLogger()
+    handler = logging.FileHandler(file)
+    handler.setFormatter(JsonFormatter())
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()

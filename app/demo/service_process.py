@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["ServiceProcess", "free_port"]
 
+import os
 import signal
 import socket
 import subprocess
@@ -65,6 +66,8 @@ class ServiceProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
+                # Ctrl-C is for us, who then stop the service in good order.
+                start_new_session=True,
             )
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -82,14 +85,17 @@ class ServiceProcess:
             self._process.wait()
 
     def stop(self, timeout: float = 60.0) -> None:
-        """Stop it, gently first."""
+        """Stop it, gently first; whoever interrupts that does not want to
+        wait.
+        """
         if self._process is None or self._process.poll() is not None:
             return
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            # Slots end by themselves when they find their parent gone.
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
     def _tail(self, lines: int = 15) -> str:

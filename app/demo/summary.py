@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["DemoFigures", "outcome_of", "print_summary", "summarise"]
+__all__ = ["DemoFigures", "print_summary", "summarise"]
 
 import statistics
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
-from rich.table import Table
 
+from app.demo.table import night_table, outcome_of, print_failures, print_groups
 from app.demo.workplace import Workplace
-from models.outcomes import Result, VisitOutcome
 from simulator.observing import VisitReport
 from simulator.score import Score
 
@@ -40,6 +39,8 @@ class DemoFigures(BaseModel):
     flux_ratio: float | None
     image_to_alert_s: float | None
     framework_ms: float | None
+    preload_margin_s: float | None = Field(default=None, exclude=True)
+    """From the end of preload to the closing of the shutter, at the least."""
 
     @property
     def faults(self) -> list[str]:
@@ -47,19 +48,16 @@ class DemoFigures(BaseModel):
         faults = []
         if self.processed < self.visits:
             faults.append(f"only {self.processed} of {self.visits} visit-detectors were processed")
+        if self.processed and (self.preload_margin_s is None or self.preload_margin_s <= 0):
+            margin = self.preload_margin_s
+            when = "it is not known when" if margin is None else f"{-margin:.1f} s after that at the worst"
+            faults.append(f"preload was not over when the shutter closed ({when})")
         if self.completeness is not None and self.completeness < LEAST_COMPLETENESS:
             faults.append(f"completeness {self.completeness:.2f} is below {LEAST_COMPLETENESS}")
         false = self.false_alerts_per_detector
         if false is not None and false > MOST_FALSE_ALERTS:
             faults.append(f"{false:.2f} false alerts a detector are more than {MOST_FALSE_ALERTS:g}")
         return faults
-
-
-def outcome_of(report: VisitReport) -> VisitOutcome | None:
-    """Return the outcome of a visit that was processed, else None."""
-    if report.status != 200:
-        return None
-    return VisitOutcome.model_validate({**report.body, "result": Result.PROCESSED})
 
 
 def summarise(reports: Sequence[VisitReport], score: Score, *, slots: int) -> DemoFigures:
@@ -84,6 +82,7 @@ def summarise(reports: Sequence[VisitReport], score: Score, *, slots: int) -> De
         flux_ratio=score.flux_ratio,
         image_to_alert_s=statistics.median(to_alert) if to_alert else None,
         framework_ms=statistics.median(framework) if framework else None,
+        preload_margin_s=_least_margin(reports),
     )
 
 
@@ -95,25 +94,21 @@ def print_summary(
     place: Workplace,
 ) -> None:
     """Show what was observed and how it went."""
-    table = Table(title="The night", title_justify="left")
-    for heading in ("visit", "detector", "pipeline"):
-        table.add_column(heading)
-    for heading in ("preload over", "image to alert", "outputs", "alerts"):
-        table.add_column(heading, justify="right")
-    for report in reports:
-        table.add_row(*_row(report))
-    console.print(table)
+    console.print(night_table(reports))
+    print_groups(console, reports)
+    if figures.preload_margin_s is not None and figures.preload_margin_s > 0:
+        console.print(
+            f"Preload and preprocessing were over {figures.preload_margin_s:.1f} s or more before the "
+            "shutter closed."
+        )
     if score.completeness is not None or score.false is not None:
         console.print(_score_line(score, figures))
     if figures.image_to_alert_s is not None and figures.framework_ms is not None:
         console.print(
-            f"Speed: {figures.image_to_alert_s:.2f} s from image to alert, "
-            f"{figures.framework_ms:.0f} ms of framework a visit and detector (medians, {figures.slots} slots)."
+            f"Speed: {figures.image_to_alert_s:.2f} s from image to alert, {figures.framework_ms:.0f} ms "
+            f"of framework a visit and detector (medians, {figures.slots} slots)."
         )
-    for report in reports:
-        if report.status != 200:
-            detail = report.body.get("detail", "no answer")
-            console.print(f"[red]{report.visit}: status {report.status}: {detail}[/red]")
+    print_failures(console, reports)
     console.print(
         f"Alerts: {place.alerts}\nOutputs: {place.central} (a Butler repository)\n"
         f"Service log: {place.log}\nSettings: {place.settings_file}",
@@ -122,28 +117,20 @@ def print_summary(
     )
 
 
-def _row(report: VisitReport) -> tuple[str, ...]:
-    outcome = outcome_of(report)
-    if outcome is None:
-        return (report.visit.groupId, str(report.visit.detector), f"[red]{report.status}[/red]", "", "", "", "")
-    done, closed = outcome.timings.preload_done_unix, report.shutter_closed_at
-    margin = "" if done is None or closed is None else _relative(done - closed)
-    to_alert = outcome.timings.image_to_alert
-    return (
-        report.visit.groupId,
-        str(report.visit.detector),
-        outcome.pipeline or "",
-        margin,
-        "" if to_alert is None else f"{to_alert:.2f} s",
-        str(outcome.outputs),
-        str(outcome.alerts),
-    )
-
-
-def _relative(seconds: float) -> str:
-    """Say when something happened, seen from the closing of the shutter."""
-    side = "before" if seconds < 0 else "[red]after[/red]"
-    return f"{abs(seconds):.1f} s {side} shutter"
+def _least_margin(reports: Sequence[VisitReport]) -> float | None:
+    """Return the least time from the end of preload to the closing of the
+    shutter among visits that were processed, seconds; None if it is not known
+    for every one.
+    """
+    margins = []
+    for report in reports:
+        outcome = outcome_of(report)
+        if outcome is not None:
+            done, closed = outcome.timings.preload_done_unix, report.shutter_closed_at
+            if done is None or closed is None:
+                return None
+            margins.append(closed - done)
+    return min(margins, default=None)
 
 
 def _score_line(score: Score, figures: DemoFigures) -> str:
