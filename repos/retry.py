@@ -85,8 +85,9 @@ def retry_connections(action: Callable[[], T], *, delay: float, attempts: int = 
         attempts=attempts,
         timeout=None,
         wait_initial=0.75 * delay,
-        wait_max=0.75 * delay,
+        wait_exp_base=1,
         wait_jitter=0.5 * delay,
+        wait_max=1.25 * delay,
     ):
         with attempt:
             return action()
