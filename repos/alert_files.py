@@ -4,12 +4,12 @@ from __future__ import annotations
 
 __all__ = ["AlertFileSink"]
 
-import os
 from pathlib import Path
 
 from models.alerts import AlertPackets
 from models.events import OutboxMessage
 from models.visits import FannedOutVisit
+from repos.atomic_files import replace_file
 from repos.formatters import alert_file_bytes
 
 
@@ -42,21 +42,5 @@ class AlertFileSink:
         """
         name = f"{visit.instrument}-{exposure}-{visit.detector:03d}.avro"
         path = self._directory / name
-        self._directory.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{name}.{os.getpid()}.tmp")
-        with open(aside, "wb") as file:
-            file.write(alert_file_bytes(packets))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-        _sync_directory(self._directory)
+        replace_file(path, lambda aside: aside.write_bytes(alert_file_bytes(packets)), durable=True)
         return str(path), ()
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make a rename in a directory survive a loss of power."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

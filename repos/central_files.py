@@ -12,9 +12,7 @@ from __future__ import annotations
 __all__ = ["CentralFiles"]
 
 import logging
-import os
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +35,7 @@ from lsst.daf.butler.datastores.fileDatastore import FileDatastore
 from lsst.resources import ResourcePath
 
 from models.errors import InvalidConfiguration
+from repos.atomic_files import replace_file
 from repos.memory_butler import StoredDataset
 
 _log = logging.getLogger(__name__)
@@ -125,7 +124,7 @@ class CentralFiles:
             formatter.write_local_file(value, ResourcePath(str(path), forceAbsolute=True))
 
         if location.uri.isLocal:
-            _replace_file(Path(location.uri.ospath), write)
+            replace_file(Path(location.uri.ospath), write)
             return
         with tempfile.TemporaryDirectory(prefix="pp-write-") as directory:
             local = Path(directory) / f"dataset{formatter.get_write_extension()}"
@@ -135,26 +134,10 @@ class CentralFiles:
     @staticmethod
     def _replace(uri: ResourcePath, content: bytes) -> None:
         if uri.isLocal:
-            _replace_file(Path(uri.ospath), lambda path: path.write_bytes(content))
+            replace_file(Path(uri.ospath), lambda path: path.write_bytes(content))
         else:
             # An object store replaces whole objects.
             uri.write(content, overwrite=True)
-
-
-def _replace_file(final: Path, write: Callable[[Path], object]) -> None:
-    """Write a file aside, then put it in place in one step."""
-    aside = final.with_name(f".{os.getpid()}.{final.name}")
-    try:
-        try:
-            write(aside)
-        except FileNotFoundError:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            write(aside)
-        aside.replace(final)
-    except BaseException:
-        # Interruptions too: nobody would look for it.
-        aside.unlink(missing_ok=True)
-        raise
 
 
 def _as_v2(formatter: Formatter, ref: DatasetRef) -> FormatterV2:
