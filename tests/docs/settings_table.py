@@ -1,0 +1,73 @@
+"""The table of settings in ``docs/operations.md``, made from `config.settings`.
+
+``python -m tests.docs.settings_table`` writes it anew.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+
+from config.settings import ServiceSettings
+from tests.docs.pages import ROOT
+
+PAGE = ROOT / "docs" / "operations.md"
+BEGIN = "<!-- settings: made by tests/docs/settings_table.py -->"
+END = "<!-- end of settings -->"
+
+#: What a default that depends on other settings is.
+_DEPENDENT = {
+    "PP_STATE_DIR": "`~/.local/state/prompt-processing`",
+    "PP_LEDGER_URL": "SQLite in `PP_STATE_DIR`",
+    "READ_CENTRAL_REPO": "the same as `CENTRAL_REPO`",
+    "PP_ALERT_DIRECTORY": "`alerts` in `PP_STATE_DIR`",
+    "REGISTER_DATASET_TYPES": "1 without bucket and writer, else 0",
+    "SERVICE_LOG_LEVELS": "root WARNING, lsst INFO, ours DEBUG",
+    "EXPORT_TYPE_REGEXP": "`- .*`",
+    "LOCAL_REPO_CACHE_SIZE": "3 of each type",
+}
+
+
+def settings_table() -> str:
+    """Return the table in Markdown, required settings first."""
+    fields = ServiceSettings.model_fields
+    rows = []
+    for variable, name in ServiceSettings.variables().items():
+        field = fields[name]
+        default = "**required**" if field.is_required() else _default(variable, field.get_default())
+        rows.append((not field.is_required(), f"| `{variable}` | {default} | {field.description} |"))
+    lines = [row for _, row in sorted(rows, key=lambda row: row[0])]
+    return "\n".join(["| variable | default | what it is for |", "| --- | --- | --- |", *lines])
+
+
+def _default(variable: str, value: Any) -> str:
+    if variable in _DEPENDENT:
+        return _DEPENDENT[variable]
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    match value:
+        case None | "" | ():
+            return "unset"
+        case bool():
+            return f"`{int(value)}`"
+        case Enum() | str() | Path():
+            return f"`{value}`"
+        case int() | float():
+            return f"`{value:g}`"
+        case BaseModel():
+            return f"`{value.model_dump_json()}`"
+    raise TypeError(f"the default {value!r} of {variable} needs a line in _DEPENDENT")
+
+
+def with_table(text: str) -> str:
+    """Return a page with its table renewed."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n{settings_table()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_table(PAGE.read_text()))
