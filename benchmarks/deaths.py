@@ -135,10 +135,7 @@ def die(
     answer = scene.send(service, scene.announce(planned, detector, survey=death.survey))
     if watcher is not None:
         watcher.join(10.0)
-    if death.by_timeout:
-        end = begin + timeout + GRACE_PERIOD
-    else:
-        end = died[0] if died else begin
+    end = begin + timeout + GRACE_PERIOD if death.by_timeout else died[0] if died else begin
     next_answer = scene.observe(service, next(visits), detector, survey="")
     return Ending(
         answer=answer, next_answer=next_answer, delay=max(0.0, answer.at - end), left=watch.settle(before)

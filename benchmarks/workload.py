@@ -7,7 +7,7 @@ every visit; ours is the service's own code path in a real slot, with a ledger.
 
 from __future__ import annotations
 
-__all__ = ["DETECTOR", "OurSide", "Yardstick", "make_repo"]
+__all__ = ["DEPLOYMENT", "DETECTOR", "NIGHT", "OurSide", "Yardstick", "make_repo"]
 
 import os
 import sys

@@ -89,7 +89,7 @@ class FaultTask(pipeBase.PipelineTask):
 
 
 def _eat() -> None:
-    blocks = []
+    blocks: list[bytes] = []
     while len(blocks) * _BLOCK < _MOST_MEMORY:
         # Ones, not zeros: pages that are only promised cost nothing.
         blocks.append(b"\x01" * _BLOCK)

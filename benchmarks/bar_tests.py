@@ -1,0 +1,36 @@
+"""Bars that are tests."""
+
+from __future__ import annotations
+
+__all__ = ["forms", "walls"]
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.bar import Bar
+from benchmarks.scene import PROJECT
+
+
+def walls(scratch: Path) -> Iterator[Bar]:
+    """The import rules."""
+    yield _run("walls hold", "tests/test_walls.py")
+
+
+def forms(scratch: Path) -> Iterator[Bar]:
+    """Both forms of the local repo give the same outputs."""
+    yield _run("outputs of the two local-repo forms identical", "tests/repos/test_local_repo_forms.py")
+
+
+def _run(name: str, path: str) -> Bar:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", path],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    summary = (done.stdout.strip() or done.stderr.strip()).splitlines()
+    passed = done.returncode == 0
+    return Bar(name, int(not passed), "== 0 failures", passed, summary[-1] if summary else "")
