@@ -24,6 +24,12 @@ _RETRY_AFTER = {
 _ALLOW = {"Allow": {"description": "Methods that are served here.", "schema": {"type": "string"}}}
 _AUTHENTICATE = {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}}
 
+#: What the server itself answers before anything of ours sees the request.
+_TOO_LONG = {
+    "description": "The path and query are too long.",
+    "content": {"text/html": {"schema": {"type": "string"}}},
+}
+
 
 def openapi_document(version: str, *, has_token: bool) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document.
@@ -171,6 +177,7 @@ def _visits() -> dict[str, Any]:
         VisitList,
         {
             "400": _problem("A parameter is wrong."),
+            "414": _TOO_LONG,
             "503": _problem("The ledger cannot be read now.", _RETRY_AFTER),
         },
     )
@@ -196,6 +203,7 @@ def _visit() -> dict[str, Any]:
         VisitReport,
         {
             "404": _problem("The ledger has no such visit."),
+            "414": _TOO_LONG,
             "503": _problem("The ledger cannot be read now.", _RETRY_AFTER),
         },
     )
