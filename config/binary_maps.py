@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from config.values import expand_user
 from models.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def load_binary_map(path: str | Path) -> BinaryMap:
     from astropy_healpix import HEALPix
 
     try:
-        with fits.open(Path(path).expanduser(), memmap=False) as hdus:
+        with fits.open(expand_user(path), memmap=False) as hdus:
             table = next((h for h in hdus if isinstance(h, fits.BinTableHDU)), None)
             if table is None:
                 raise ValueError("it has no binary table")

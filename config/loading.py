@@ -20,6 +20,7 @@ import yaml
 from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from config.values import expand_user
 from models.errors import InvalidConfiguration
 
 #: Variable that names the settings file.
@@ -145,7 +146,7 @@ def merge_variables(
     """
     environment = dict(os.environ if env is None else env)
     path = file or environment.get(SETTINGS_FILE)
-    return environment, _read_file(Path(path).expanduser(), component) if path else {}
+    return environment, _read_file(expand_user(path), component) if path else {}
 
 
 def load_settings(

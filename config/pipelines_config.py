@@ -20,12 +20,13 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from config.values import expand_user
 from models.errors import InvalidConfiguration
 
 #: Stem under which the products of preload are kept; no pipeline may have it.
@@ -233,7 +234,7 @@ def _load(text: str, env: Mapping[str, str], name: str) -> Any:
     if _is_path(text):
         try:
             path = expand_variables(text.strip(), env)
-            text = Path(path).expanduser().read_text()
+            text = expand_user(path).read_text()
         except (OSError, UnicodeDecodeError, InvalidConfiguration) as error:
             raise InvalidConfiguration(f"{name}: the file {text.strip()} cannot be read: {error}") from error
     try:

@@ -40,6 +40,7 @@ from config.values import (
     SearchPath,
     Seconds,
     Text,
+    expand_user,
     lower_case,
 )
 from models.errors import InvalidConfiguration
@@ -78,7 +79,7 @@ class LedgerSettings(Settings):
 
     state_dir: AbsolutePath = setting(
         "PP_STATE_DIR",
-        default_factory=lambda: Path("~/.local/state/prompt-processing").expanduser().absolute(),
+        default_factory=lambda: expand_user("~/.local/state/prompt-processing"),
         purpose="directory for what the service keeps itself: ledger, sockets, alerts",
         example="/var/lib/prompt-processing",
     )

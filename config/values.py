@@ -16,6 +16,7 @@ __all__ = [
     "SearchPath",
     "Seconds",
     "Text",
+    "expand_user",
     "lower_case",
     "parse_log_levels",
 ]
@@ -66,8 +67,11 @@ def _yaml(value: Any) -> Any:
         raise ValueError(f"is not YAML: {' '.join(str(error).split())}") from error
 
 
-def _expand_user(path: Path) -> Path:
-    return path.expanduser().absolute()
+def expand_user(path: str | Path) -> Path:
+    """Return a path made absolute, with ``~`` replaced where that is known to
+    stand for a directory; else it is the name of a file.
+    """
+    return Path(os.path.expanduser(path)).absolute()
 
 
 def _check_pattern(pattern: str) -> str:
@@ -142,7 +146,7 @@ Text = Annotated[str, Field(min_length=1)]
 #: Text, or None if empty.
 OptionalText = Annotated[str | None, BeforeValidator(_empty_as_none)]
 #: Absolute path, ``~`` expanded.
-AbsolutePath = Annotated[Path, AfterValidator(_expand_user)]
+AbsolutePath = Annotated[Path, AfterValidator(expand_user)]
 #: Absolute path, or None if empty.
 OptionalPath = Annotated[AbsolutePath | None, BeforeValidator(_empty_as_none)]
 #: A length of time.

@@ -5,6 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, so that a red test is red again; and machines
+# may be busy.
+settings.register_profile("steady", derandomize=True, deadline=None)
+settings.load_profile("steady")
 
 #: Data that accompanies the project without being part of it.
 SHARED = Path(__file__).resolve().parents[2] / "shared"

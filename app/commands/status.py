@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from config.values import expand_user
+
 if TYPE_CHECKING:
     from models.ledger import VisitRecord
 
@@ -78,7 +80,7 @@ def status(
 def _url(ledger: str | None) -> str | None:
     if ledger is None or "://" in ledger:
         return ledger
-    return f"sqlite:///{Path(ledger).expanduser().absolute()}"
+    return f"sqlite:///{expand_user(ledger)}"
 
 
 def _summary(night: int | None, visits: Sequence[VisitRecord], waiting: dict[str, int]) -> str:

@@ -457,3 +457,9 @@ def test_any_text_gives_settings_or_named_faults(changes: dict[str, str]) -> Non
 def test_log_levels_go_there_and_back(levels: dict[str, str]) -> None:
     text = " ".join(f"{name}={level}" for name, level in levels.items())
     assert load({"SERVICE_LOG_LEVELS": text}).service_log_levels == {k: v.upper() for k, v in levels.items()}
+
+
+def test_a_path_of_an_unknown_user_is_the_name_of_a_file() -> None:
+    settings = load_service_settings({**ENOUGH, "LOCAL_REPOS": "~nobody-of-that-name/scratch"})
+    assert settings.local_repos.is_absolute()
+    assert settings.local_repos.name == "scratch"
