@@ -60,16 +60,15 @@ class VisitProcessor:
         try:
             error = self._attempt(state, channel)
             with channel.shielded():
-                self._conclude(state, channel, error)
+                return self._conclude(state, channel, error)
         except InterruptSignal as signal:
             # It comes at most once, but anywhere: also while a failure was
             # being judged, or on the threshold of the shield.
             with channel.shielded():
-                if state.finished is None:
-                    stopped = Interrupted(f"processing was {signal}")
-                    self._conclude(state, channel, self._judge(state, stopped))
-        assert state.finished is not None
-        return state.finished
+                if state.finished is not None:
+                    return state.finished
+                stopped = Interrupted(f"processing was {signal}")
+                return self._conclude(state, channel, self._judge(state, stopped))
 
     def _attempt(self, state: VisitState, channel: SlotChannel) -> PromptProcessingError | None:
         """Do everything but exporting; return what it failed of."""
@@ -244,10 +243,13 @@ class VisitProcessor:
             return NotRetriable(f"the APDB was changed before this happened: {error}")
         return error
 
-    def _conclude(self, state: VisitState, channel: SlotChannel, error: PromptProcessingError | None) -> None:
+    def _conclude(
+        self, state: VisitState, channel: SlotChannel, error: PromptProcessingError | None
+    ) -> Finished:
         """Export what there is to export, make the answer, forget the visit."""
         try:
             state.finished = self._finish(state, channel, error)
+            return state.finished
         finally:
             if state.workspace is not None:
                 try:

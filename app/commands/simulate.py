@@ -79,8 +79,8 @@ def simulate(
 
     At the pace of a survey, against a service elsewhere:
 
-      prompt-processing simulate --url http://pp.example.org --image-dir /nfs/raws --visits 100 --cadence 37
-      --lead 20 --exposure 30
+      prompt-processing simulate --url http://pp.example.org --image-dir /raws
+      --visits 100 --cadence 37 --lead 20 --exposure 30
     """
     console = Console()
     plan = _plan(
