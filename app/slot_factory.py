@@ -207,7 +207,9 @@ class SlotFactory:
         except Exception as error:  # importing another's class may raise anything
             _log.info("Raw files are read by our own formatter: %s", error)
             return raw_formatter(self.camera.raw_hdu)
-        return raw_formatter(self.camera.raw_hdu) if isinstance(instrument, ConfiguredInstrument) else formatter
+        return (
+            raw_formatter(self.camera.raw_hdu) if isinstance(instrument, ConfiguredInstrument) else formatter
+        )
 
     def create_application(self) -> Application:
         """Return what the slot runs."""
@@ -369,7 +371,9 @@ class Application:
         assert self._processor is not None
         with visit_labels(request.visit, day_obs=int(request.output_date.replace("-", ""))):
             finished = self._processor.process(request, channel)
-            _log.debug("%d bytes of pixels are kept for coming visits.", self._factory.local_repos.cached_bytes)
+            _log.debug(
+                "%d bytes of pixels are kept for coming visits.", self._factory.local_repos.cached_bytes
+            )
             return finished
 
     def apdb_contains(self, visit_ids: Sequence[int], detector: int) -> bool | None:

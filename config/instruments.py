@@ -291,19 +291,22 @@ def find_instrument_file(name: str, search: Iterable[str | Path] = ()) -> Path:
     name : `str`
         The instrument's short name; the file is ``<name>.yaml``.
     search : iterable of path-like
-        Directories, or files, looked at before those that ship with the
-        project.
+        Directories with ``<name>.yaml``, or instrument files of any name,
+        looked at before those that ship with the project.
 
     Raises
     ------
     models.errors.InvalidConfiguration
-        Raised if there is none.
+        Raised if there is none, or a file on the way cannot be read.
     """
     places = [*map(Path, search), SHIPPED]
     for place in places:
-        candidate = place if place.suffix in (".yaml", ".yml") else place / f"{name}.yaml"
-        if candidate.is_file() and candidate.stem == name:
-            return candidate
+        if place.suffix in (".yaml", ".yml"):
+            # Given by name, whatever it is called.
+            if place.is_file() and load_instrument(place).name == name:
+                return place
+        elif (place / f"{name}.yaml").is_file():
+            return place / f"{name}.yaml"
     looked = ", ".join(str(p) for p in places)
     raise InvalidConfiguration(
         f"no instrument file {name}.yaml in {looked}; write one (docs/adding-a-camera.md) "

@@ -111,7 +111,8 @@ class DemoNight:
     def _prepare(self, plan: Plan, place: Workplace, slots: int) -> ServiceProcess:
         with progress_reporter(self._console) as report:
             plan.write_seed_directory(
-                place.seed, lambda what, done, total: report(f"make {what}", done, total)
+                place.seed,
+                lambda _what, done, total: report("make calibrations and templates", done, total),
             )
             create_central(
                 str(place.central),

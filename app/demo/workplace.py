@@ -121,7 +121,7 @@ class Workplace:
         )
         variables = {
             "RUBIN_INSTRUMENT": instrument.name,
-            "PP_INSTRUMENT_PATH": str(self.seed / f"{instrument.name}.yaml"),
+            "PP_INSTRUMENT_PATH": str(self.seed / "instrument.yaml"),
             "SKYMAP": skymap,
             "CENTRAL_REPO": str(self.central),
             "CONFIG_APDB": str(self.apdb),

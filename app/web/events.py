@@ -62,4 +62,3 @@ def _read_event(message: HTTPMessage) -> BaseCloudEvent:
     if not message.body:
         raise InvalidMessage("not a CloudEvent: the body is empty")
     return from_structured(message, JSONFormat())
-

@@ -149,9 +149,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_own_files_win_over_shipped_ones(tmp_path: Path) -> None:
     own = tmp_path / "DemoCam.yaml"
-    own.write_text("")
+    own.write_text((SHIPPED / "DemoCam.yaml").read_text())
     assert find_instrument_file("DemoCam", [tmp_path]) == own
     assert find_instrument_file("DemoCam", [own]) == own
+    other = own.rename(tmp_path / "instrument.yaml")
+    assert find_instrument_file("DemoCam", [other]) == other
+    assert find_instrument_file("DecamStamps", [other]).parent == SHIPPED
+    other.rename(own)
     assert find_instrument_file("DecamStamps", [own]).parent == SHIPPED
     with pytest.raises(InvalidConfiguration, match=r"Nowhere\.yaml.*adding-a-camera"):
         find_instrument_file("Nowhere", [tmp_path])
