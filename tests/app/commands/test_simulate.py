@@ -1,0 +1,139 @@
+"""``simulate``: observes against a running service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import simulator.io.service_client
+import simulator.observatory
+from app.commands.simulate import simulate
+from config.settings import PROJECT
+from models.errors import InvalidConfiguration, TemporarilyUnavailable
+from simulator.observing import Timing, VisitReport
+from simulator.plan import Plan
+from tests.app.commands.running import run, words
+from tests.app.test_demo import report
+
+
+class Observatory:
+    """Observes nothing."""
+
+    def __init__(self) -> None:
+        self.plan: Plan | None = None
+        self.asked: dict[str, Any] = {}
+        self.reports: list[VisitReport] = [report(0), report(1)]
+        self.ready = True
+
+    def observe(self, plan: Plan, **asked: Any) -> list[VisitReport]:
+        self.plan, self.asked = plan, asked
+        return self.reports
+
+
+@pytest.fixture
+def observatory(monkeypatch: pytest.MonkeyPatch) -> Observatory:
+    made = Observatory()
+    monkeypatch.setattr(simulator.observatory, "observe", made.observe)
+    monkeypatch.setattr(simulator.io.service_client, "is_ready", lambda _: made.ready)
+    monkeypatch.delenv("PP_TOKEN", raising=False)
+    monkeypatch.delenv("PP_SETTINGS_FILE", raising=False)
+    return made
+
+
+def test_a_night(observatory: Observatory, tmp_path: Path) -> None:
+    arguments = (
+        "--visits 2 --detectors 3 --seed 7 --cadence 4 --lead 3 --exposure 1 --survey wide --transients 0"
+    )
+    result = run(simulate, "--url", "http://h:1", "--image-dir", tmp_path, *arguments.split())
+    assert result.exit_code == 0, result.output
+    asked, plan = observatory.asked, observatory.plan
+    assert plan is not None
+    assert (asked["url"], asked["image_dir"], asked["token"]) == ("http://h:1", tmp_path, None)
+    assert asked["timing"] == Timing(lead=3, exposure=1, cadence=4)
+    assert (len(plan.visits), plan.detectors) == (2, (0, 1, 2))
+    assert {p.visit.survey for p in plan.visits} == {"wide"}
+    assert "#2" in result.output and "8.4 s before" in result.output
+
+
+def test_all_detectors_unless_told_otherwise(observatory: Observatory, tmp_path: Path) -> None:
+    camera = PROJECT / "config" / "instruments" / "DemoCam.yaml"
+    run(simulate, "--image-dir", tmp_path, "--visits", 11, "--instrument", camera)
+    assert observatory.plan is not None
+    assert observatory.plan.detectors == (0, 1, 2, 3)
+    # A long night is not rendered beforehand.
+    assert observatory.asked["timing"].stage_ahead is not None
+    assert observatory.asked["timing"].cadence is None
+
+
+def test_the_token(observatory: Observatory, tmp_path: Path) -> None:
+    arguments = ["--image-dir", tmp_path, "--detectors", 1]
+    run(simulate, *arguments, PP_TOKEN="secret")
+    assert observatory.asked["token"] == "secret"
+    run(simulate, *arguments, "--token", "another", PP_TOKEN="secret")
+    assert observatory.asked["token"] == "another"
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("PP_TOKEN: filed\n")
+    run(simulate, *arguments, PP_SETTINGS_FILE=str(settings))
+    assert observatory.asked["token"] == "filed"
+
+
+def test_a_visit_that_fails(observatory: Observatory, tmp_path: Path) -> None:
+    observatory.reports.append(report(2, status=500, detail="no image arrived"))
+    result = run(simulate, "--image-dir", tmp_path, "--detectors", 1)
+    assert result.exit_code == 1
+    assert "status 500: no image arrived" in words(result)
+
+
+def test_nobody_listens(observatory: Observatory, tmp_path: Path) -> None:
+    observatory.ready = False
+    result = run(simulate, "--image-dir", tmp_path, "--detectors", 1)
+    assert isinstance(result.exception, TemporarilyUnavailable)
+    assert "http://127.0.0.1:8080" in str(result.exception) and "--url" in str(result.exception)
+    assert observatory.plan is None
+
+
+def test_where_to_deliver_must_be_said(observatory: Observatory) -> None:
+    result = run(simulate)
+    assert result.exit_code == 2
+    assert "--image-dir" in result.output
+    assert observatory.plan is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["--instrument", "NoCam"], "no instrument file NoCam.yaml"),
+        (["--detectors", 99], "DemoCam has 4 detectors, not 99"),
+    ],
+)
+def test_a_plan_that_makes_no_sense(
+    observatory: Observatory, tmp_path: Path, arguments: list[object], what: str
+) -> None:
+    result = run(simulate, "--image-dir", tmp_path, *arguments)
+    assert isinstance(result.exception, InvalidConfiguration)
+    assert what in str(result.exception)
+
+
+def test_the_seed_directory(
+    observatory: Observatory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Any] = []
+
+    def write(plan: Plan, directory: Path, progress: Any) -> None:
+        progress("make sky", 1, 1)
+        written.append((directory, len(plan.visits), plan.detectors))
+
+    monkeypatch.setattr(Plan, "write_seed_directory", write)
+    observatory.ready = False
+    result = run(simulate, "--seed-dir", tmp_path / "sky", "--seed", 7)
+    assert result.exit_code == 0, result.output
+    assert written == [(tmp_path / "sky", 3, (0, 1, 2, 3))]
+    assert "create-central" in result.output
+    assert observatory.plan is None
+
+
+def test_help() -> None:
+    output = run(simulate, "--help").output
+    assert "--seed-dir ./sky" in output and "--cadence 37" in output
