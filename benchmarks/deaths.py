@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["KINDS", "Death", "Ending", "death_variables", "die"]
 
 import os
+import random
 import signal
 import threading
 import time
@@ -34,8 +35,8 @@ class Death:
         Survey of the visits that are meant to die so.
     statuses : `tuple` [`int`, ...]
         Answers that are right.
-    kill_after : `float` or `None`
-        Seconds after which the slot is killed from outside.
+    kill_within : `float` or `None`
+        Seconds within which, at random, the slot is killed from outside.
     by_timeout : `bool`
         Whether the visit's time limit makes the end.
     dies : `bool`
@@ -44,14 +45,16 @@ class Death:
 
     survey: str
     statuses: tuple[int, ...]
-    kill_after: float | None = None
+    kill_within: float | None = None
     by_timeout: bool = False
     dies: bool = True
 
 
-#: By name. The APDB is untouched in all of them.
+#: By name.
 KINDS = {
-    "sigkill": Death("slow", (503,), kill_after=1.0),
+    "sigkill": Death("slow", (503,), kill_within=1.5),
+    # At any moment of an ordinary visit, export and the time after included.
+    "sigkill-anywhere": Death("", (200, 500, 503), kill_within=0.6),
     "segfault": Death("segfault", (503,)),
     "memory": Death("memory", (500,), dies=False),
     "deaf": Death("deaf", (503,), by_timeout=True),
@@ -86,7 +89,8 @@ def death_variables(timeout: float) -> dict[str, str]:
     timeout : `float`
         Seconds that a visit may take.
     """
-    pipelines = {death.survey: _FAULTS / f"{death.survey}.yaml" for death in KINDS.values()}
+    surveys = [death.survey for death in KINDS.values() if death.survey]
+    pipelines = {survey: _FAULTS / f"{survey}.yaml" for survey in surveys}
     return {
         "MAIN_PIPELINES_CONFIG": by_survey(pipelines, default=_FAULTS / "none.yaml"),
         "PREPROCESSING_PIPELINES_CONFIG": "- pipelines: null",
@@ -130,8 +134,9 @@ def die(
     planned = next(visits)
     scene.deliver(planned, detector)
     begin = time.monotonic()
-    if death.kill_after is not None:
-        threading.Timer(death.kill_after, os.kill, (slot, signal.SIGKILL)).start()
+    if death.kill_within is not None:
+        delay = random.uniform(0.0, death.kill_within)
+        threading.Timer(delay, os.kill, (slot, signal.SIGKILL)).start()
     answer = scene.send(service, scene.announce(planned, detector, survey=death.survey))
     if watcher is not None:
         watcher.join(10.0)

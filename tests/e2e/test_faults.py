@@ -20,13 +20,15 @@ pytestmark = pytest.mark.slow
 
 #: Seconds a visit may take: many times what a good one needs.
 _TIMEOUT = 12.0
+#: Those that always end the same way.
+_CERTAIN = [kind for kind, death in KINDS.items() if len(death.statuses) == 1]
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     plan = plan_simulated(
         seed=5,
-        visits=2 * len(KINDS) + 1,
+        visits=2 * len(_CERTAIN) + 1,
         detectors=1,
         transients=0,
         instrument=load_instrument(SMALL_CAM),
@@ -50,7 +52,7 @@ def visits(scene: Scene, service: ServiceProcess) -> Iterator[PlannedVisit]:
     return planned
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", _CERTAIN)
 def test_visit_is_answered_and_the_next_succeeds(
     scene: Scene, service: ServiceProcess, visits: Iterator[PlannedVisit], kind: str
 ) -> None:
