@@ -18,11 +18,8 @@ from init_job.initialise import Initializer, MissingDatasetTypes
 from models.errors import NoPipelineBuilt
 from repos.central import CentralRepo, sqlite_lock
 from repos.pipeline_graphs import LoadedPipeline, load_pipeline
-from tests.repos.conftest import BENCHMARKS
 from tests.repos.sketch_repo import INSTRUMENT, build_central
 from tests.repos.test_local_repo_forms import PIPELINES
-
-assert BENCHMARKS.is_dir()
 
 DATES = ["2026-01-01", "2026-01-02"]
 

@@ -59,7 +59,7 @@ def test_every_exposure_and_detector_has_a_file_of_its_own(
 def test_it_is_on_disk_when_it_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
     replace = Path.replace
-    monkeypatch.setattr("os.fsync", lambda descriptor: steps.append("sync"))
+    monkeypatch.setattr("os.fsync", lambda _: steps.append("sync"))
     monkeypatch.setattr(Path, "replace", lambda a, b: steps.append("rename") or replace(a, b))
     AlertFileSink(tmp_path).send(EMPTY, make_visit(), 5)
     assert steps == ["sync", "rename", "sync"]
