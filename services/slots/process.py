@@ -13,6 +13,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -115,7 +117,8 @@ class TemplateProcess:
         with socket.socket(socket.AF_UNIX) as listener:
             # Listening before it runs: whoever connects waits, and when the
             # template is gone is refused at once.
-            listener.bind(str(directory / "template"))
+            with _socket_path(directory) as path:
+                listener.bind(path)
             listener.listen(_BACKLOG)
             descriptor = listener.fileno()
             process = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
@@ -142,7 +145,8 @@ class TemplateProcess:
         """
         client = socket.socket(socket.AF_UNIX)
         try:
-            client.connect(str(self.directory / "template"))
+            with _socket_path(self.directory) as path:
+                client.connect(path)
             connection = Connection(client.detach())
         except OSError as error:
             client.close()
@@ -170,6 +174,20 @@ class TemplateProcess:
             self._process.kill()
             self._process.wait()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+@contextmanager
+def _socket_path(directory: Path) -> Iterator[str]:
+    """Give the template's socket a name that is short enough.
+
+    The address of a Unix socket has room for 107 bytes (unix(7)), and
+    temporary directories may be deep.
+    """
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}/template"
+    finally:
+        os.close(descriptor)
 
 
 def describe_exit(code: int | None) -> str:
