@@ -7,6 +7,7 @@ __all__ = ["ExecutedPipeline", "PipelineExecution", "PipelineWorkspace"]
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from models.errors import NoPipelineBuilt
@@ -110,7 +111,7 @@ class PipelineExecution:
                     pipeline,
                     run,
                     self._init_outputs(run, pipeline),
-                    on_start=None if on_start is None else lambda stem=pipeline.stem: on_start(stem),
+                    on_start=None if on_start is None else partial(on_start, pipeline.stem),
                     on_quantum=on_quantum,
                 )
             except NoPipelineBuilt as error:
