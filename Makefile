@@ -45,7 +45,7 @@ bars: setup
 	$(BIN)/python -m benchmarks.bars $(ARGS)
 
 lock:
-	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --generate-hashes --no-header \
+	$(BIN)/uv pip compile --system-certs --universal --python-version 3.11 --extra dev --generate-hashes --no-header \
 		setup.cfg -o requirements.lock
 
 clean:
