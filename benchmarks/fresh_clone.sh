@@ -41,25 +41,28 @@ offline() { # the same without a network but loopback
 
 for python in "$@"; do
     interpreter=$(command -v "$python") || { echo "no $python here" >&2; failed=1; continue; }
-    clone="$work/$python/prompt-processing"
+    # A path may be given.
+    name=$(basename "$python")
+    clone="$work/$name/prompt-processing"
     mkdir -p "$work/home" "$work/tmp"
+    rm -rf "$clone"
     git clone --quiet "$here" "$clone" || exit 1
-    log="$work/$python.log"
+    log="$work/$name.log"
     begin=$SECONDS
     clean make -C "$clone" PYTHON="$interpreter" setup >"$log" 2>&1
     code=$?
     setup=$((SECONDS - begin))
-    bar "fresh clone, $python: make setup" "$setup" "$first_demo" "$code"
+    bar "fresh clone, $name: make setup" "$setup" "$first_demo" "$code"
     [ "$code" -eq 0 ] || { tail -20 "$log" >&2; continue; }
     begin=$SECONDS
     offline make -C "$clone" PYTHON="$interpreter" demo >"$log" 2>&1
     code=$?
     [ "$code" -eq 0 ] || tail -20 "$log" >&2
-    bar "fresh clone, $python: make demo, set-up included" $((setup + SECONDS - begin)) "$first_demo" "$code"
+    bar "fresh clone, $name: make demo, set-up included" $((setup + SECONDS - begin)) "$first_demo" "$code"
     begin=$SECONDS
     offline make -C "$clone" PYTHON="$interpreter" test >"$log" 2>&1
     code=$?
     [ "$code" -eq 0 ] || tail -40 "$log" >&2
-    bar "fresh clone, $python: make test" $((SECONDS - begin)) "$tests" "$code"
+    bar "fresh clone, $name: make test" $((SECONDS - begin)) "$tests" "$code"
 done
 exit "$failed"
