@@ -167,17 +167,20 @@ class _Planner:
         ]
 
     def _init_inputs_of(self, task: TaskNode) -> dict[DatasetType, DatasetRef]:
-        found = {}
+        found, missing = {}, []
         for edge in task.init.iter_all_inputs():
             name = edge.parent_dataset_type_name
             ref = self._init_inputs.get(name) or next(iter(self._available.get(name, ())), None)
             if ref is None:
-                raise NoPipelineBuilt(
-                    f"task {task.label} needs {name} when it is made, which is not in "
-                    f"{self._run}; run `prompt-processing init`"
-                )
+                missing.append(name)
+                continue
             adapted = edge.adapt_dataset_ref(ref)
             found[adapted.datasetType] = adapted
+        if missing:
+            raise NoPipelineBuilt(
+                f"task {task.label} needs {', '.join(sorted(missing))} when it is made, not to be found in "
+                f"{self._run}; run `prompt-processing init`"
+            )
         return found
 
 
