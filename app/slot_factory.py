@@ -312,7 +312,7 @@ class SlotFactory:
             files=self.central.files,
             handover=handover,
             bundle=Outputs,
-            patterns=settings.export_type_regexp,
+            wants=settings.exports,
             enabled=settings.debug_export_outputs,
         )
 

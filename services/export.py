@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["ExportedOutputs", "Exporter", "Handover", "OutputWorkspace"]
 
 import logging
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -58,9 +57,8 @@ class Exporter:
     handover : `Handover`
     bundle : callable
         Maps dimension records and file datasets to what `handover` takes.
-    patterns : iterable of `str`
-        Regular expressions; a dataset type is exported if one matches its
-        name fully.
+    wants : callable
+        Says of a dataset type's name whether it is exported.
     enabled : `bool`
         Whether anything is exported at all.
     """
@@ -71,19 +69,18 @@ class Exporter:
         files: Any,
         handover: Handover,
         bundle: Callable[[Sequence[Any], Sequence[Any], Sequence[Any]], Any],
-        patterns: Iterable[str],
+        wants: Callable[[str], bool],
         enabled: bool = True,
     ) -> None:
         self._files = files
         self._handover = handover
         self._bundle = bundle
-        self._patterns = [re.compile(p) for p in patterns]
+        self._wants = wants
         self._enabled = enabled
 
     def wanted(self, ref: Any) -> bool:
         """Say whether a dataset is to be exported."""
-        name = ref.datasetType.name
-        return "detector" in ref.datasetType.dimensions and any(p.fullmatch(name) for p in self._patterns)
+        return "detector" in ref.datasetType.dimensions and self._wants(ref.datasetType.name)
 
     def export(self, workspace: OutputWorkspace, records: Sequence[Any]) -> ExportedOutputs:
         """Export a visit's outputs, whole or partial.

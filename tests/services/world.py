@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -534,7 +535,7 @@ class World:
                 files=None,
                 handover=self,
                 bundle=lambda records, files, types: (records, files, types),
-                patterns=self.patterns,
+                wants=lambda name: any(re.fullmatch(p, name) for p in self.patterns),
             ),
             export_records=lambda records: records,
             apdb=self,
