@@ -45,6 +45,7 @@ VISITS = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("leased_until", UtcDateTime, comment="From then on another may take over; null: never."),
     sa.Column("created", UtcDateTime, nullable=False),
     sa.Column("started", UtcDateTime, nullable=False),
     sa.Column("finished", UtcDateTime),
@@ -69,5 +70,7 @@ OUTBOX = sa.Table(
     sa.Column("detector", sa.BigInteger, nullable=False),
     sa.Column("created", UtcDateTime, nullable=False),
     sa.Column("acknowledged", UtcDateTime),
+    sa.Column("owner", sa.Text, comment="Who drains this row; null: nobody yet."),
+    sa.Column("leased_until", UtcDateTime, comment="From then on another may drain it."),
     sa.Index("outbox_pending", "acknowledged", "id"),
 )
