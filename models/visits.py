@@ -8,7 +8,6 @@ Field names are those of the messages in the field; see ``docs/messages.md``.
 from __future__ import annotations
 
 __all__ = [
-    "SCHEMA_VERSION",
     "CoordinateSystem",
     "Dome",
     "FannedOutVisit",
@@ -18,18 +17,14 @@ __all__ = [
     "VisitKey",
 ]
 
-import json
 import math
 from enum import IntEnum
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
-from models.errors import InvalidMessage, UnusableVisit
-
-#: Version of the nextVisit message that this code writes. It reads this one
-#: and the one before it; the field is never sent while it is 1.
-SCHEMA_VERSION = 1
+from models.errors import UnusableVisit
+from models.versions import VersionedMessage
 
 
 class CoordinateSystem(IntEnum):
@@ -83,7 +78,7 @@ FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 PlainText = Annotated[str, AfterValidator(_plain)]
 
 
-class NextVisit(BaseModel):
+class NextVisit(VersionedMessage):
     """An announced observation, in the fields every message form shares.
 
     Times are unix-style seconds on the TAI scale (astropy ``unix_tai``),
@@ -113,7 +108,7 @@ class NextVisit(BaseModel):
         Publication time, TAI; also the date for calibration validity.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    message_name: ClassVar[str] = "visit"
 
     salIndex: int
     scriptSalIndex: int
@@ -142,13 +137,7 @@ class NextVisit(BaseModel):
 
     @classmethod
     def parse(cls, data: str | bytes | dict[str, Any]) -> Self:
-        """Read a visit from a JSON object or from text that holds one.
-
-        Parameters
-        ----------
-        data : `str`, `bytes` or `dict`
-            The message. Unknown fields are ignored; ``schemaVersion``, if
-            there, must be this version or the one before.
+        """Read a visit; see `models.versions.VersionedMessage.parse`.
 
         Returns
         -------
@@ -161,19 +150,7 @@ class NextVisit(BaseModel):
             Raised if this is not JSON, or a field is missing or wrong; the
             text names every such field.
         """
-        if isinstance(data, str | bytes):
-            try:
-                data = json.loads(data)
-            except (ValueError, RecursionError) as error:
-                raise InvalidMessage(f"the visit is not valid JSON: {error}") from error
-        if not isinstance(data, dict):
-            raise InvalidMessage(f"the visit must be a JSON object, not {type(data).__name__}")
-        _check_version(data.get("schemaVersion", SCHEMA_VERSION))
-        try:
-            visit = cls.model_validate(data)
-        except ValidationError as error:
-            raise InvalidMessage(_describe(error)) from error
-        return visit._normalised()
+        return super().parse(data)._normalised()
 
     def _normalised(self) -> Self:
         if self.coordinateSystem is not CoordinateSystem.ICRS:
@@ -252,24 +229,7 @@ class FannedOutVisit(NextVisit):
 
     def to_message(self) -> dict[str, Any]:
         """Return exactly the fields that are sent, as JSON values."""
-        return self.model_dump(mode="json")
+        return {**self.model_dump(mode="json"), **self.sent_version()}
 
     def __str__(self) -> str:
         return f"{self.instrument} group {self.groupId} detector {self.detector}"
-
-
-def _check_version(version: object) -> None:
-    accepted = {SCHEMA_VERSION, SCHEMA_VERSION - 1} - {0}
-    if isinstance(version, bool) or not isinstance(version, int) or version not in accepted:
-        raise InvalidMessage(
-            f"schemaVersion {version!r} is not understood; this service reads {sorted(accepted)}"
-        )
-
-
-def _describe(error: ValidationError) -> str:
-    """Name every missing or wrong field of a message in one line."""
-    faults = []
-    for item in error.errors(include_url=False, include_context=False):
-        field = ".".join(str(part) for part in item["loc"])
-        faults.append(f"{field}: {item['msg'].removeprefix('Value error, ')}")
-    return "; ".join(faults)
