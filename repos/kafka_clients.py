@@ -8,14 +8,16 @@ from __future__ import annotations
 
 __all__ = ["KafkaAccess", "create_admin", "create_consumer", "create_producer"]
 
+import functools
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
+from kafka.net.compat import KafkaNetClient
 
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
 
@@ -108,7 +110,7 @@ def create_producer(access: KafkaAccess, **options: Any) -> KafkaProducer:
         Raised if the cluster cannot be reached or refuses the credentials.
     """
     defaults = {"acks": "all", "enable_idempotence": True}
-    return _connect(access, lambda: KafkaProducer(**access.options() | defaults | options))
+    return _connect(access, KafkaProducer, defaults | options)
 
 
 def create_consumer(access: KafkaAccess, *topics: str, **options: Any) -> KafkaConsumer:
@@ -128,7 +130,7 @@ def create_consumer(access: KafkaAccess, *topics: str, **options: Any) -> KafkaC
         Raised if the cluster cannot be reached or refuses the credentials.
     """
     defaults = {"enable_auto_commit": False}
-    return _connect(access, lambda: KafkaConsumer(*topics, **access.options() | defaults | options))
+    return _connect(access, functools.partial(KafkaConsumer, *topics), defaults | options)
 
 
 def create_admin(access: KafkaAccess, **options: Any) -> KafkaAdminClient:
@@ -139,13 +141,23 @@ def create_admin(access: KafkaAccess, **options: Any) -> KafkaAdminClient:
     models.errors.TemporarilyUnavailable
         Raised if the cluster cannot be reached or refuses the credentials.
     """
-    return _connect(access, lambda: KafkaAdminClient(**access.options() | options))
+    return _connect(access, KafkaAdminClient, options)
 
 
-def _connect(access: KafkaAccess, create: Callable[[], T]) -> T:
+def _connect(access: KafkaAccess, create: Callable[..., T], options: Mapping[str, Any]) -> T:
+    below: list[KafkaNetClient] = []
+
+    def create_below(**config: Any) -> KafkaNetClient:
+        below.append(KafkaNetClient(**config))
+        return below[-1]
+
     try:
-        return create()
+        return create(**{**access.options(), "kafka_client": create_below, **options})
     except (KafkaError, OSError) as error:
+        # A client that fails while it is made leaves its thread behind, which
+        # would go on trying for ever.
+        for client in below:
+            client.close()
         as_whom = f" as {access.username}" if access.username else ""
         # The library reports refused credentials as a cluster out of reach.
         doubtful = "address, user and password" if access.username else "the address"

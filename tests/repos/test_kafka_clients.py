@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import ssl
+import threading
+import time
 
 import pytest
 
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
-from repos.kafka_clients import KafkaAccess, create_consumer, create_producer
+from repos.kafka_clients import KafkaAccess, create_admin, create_consumer, create_producer
 
 
 def test_without_credentials_nothing_is_encrypted_and_nobody_logs_in() -> None:
@@ -46,3 +48,14 @@ def test_password_is_not_shown() -> None:
 def test_cluster_that_is_away_is_named(create: object) -> None:
     with pytest.raises(TemporarilyUnavailable, match=r"127\.0\.0\.1:1 cannot be used as worker"):
         create(KafkaAccess("127.0.0.1:1", "worker", "secret"), bootstrap_timeout_ms=200)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("create", [create_producer, create_consumer, create_admin])
+def test_failed_client_leaves_no_thread(create: object) -> None:
+    before = set(threading.enumerate())
+    with pytest.raises(TemporarilyUnavailable):
+        create(KafkaAccess("127.0.0.1:1"), bootstrap_timeout_ms=200)  # type: ignore[operator]
+    deadline = time.monotonic() + 5.0
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert set(threading.enumerate()) <= before
