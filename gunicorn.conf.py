@@ -4,7 +4,7 @@ Settings come from the environment or the settings file, as for
 ``prompt-processing serve``, which does the same.
 """
 
-from app.service_factory import gunicorn_options
+from app.web_factory import gunicorn_options
 from models.errors import InvalidConfiguration
 
 try:

@@ -8,7 +8,7 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
 from app.logging import configure_logging
-from app.service_factory import create_wsgi, gunicorn_options
+from app.web_factory import create_wsgi, gunicorn_options
 from config.settings import ServiceSettings
 
 

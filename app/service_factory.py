@@ -1,31 +1,26 @@
 """Wiring of the parent process: everything but the middleware.
 
-Nothing here may import ``lsst`` or ``astropy``: they would cost the parent,
+Visits may come to it over HTTP (`app.web_factory`) or from a stream
+(`app.worker_factory`). Nothing here may import ``lsst`` or ``astropy``: they would cost the parent,
 which only passes visits on, as much memory as a slot.
 """
 
 from __future__ import annotations
 
-__all__ = ["SLOT_APPLICATION", "build_service", "create_wsgi", "gunicorn_options"]
+__all__ = ["SLOT_APPLICATION", "build_service", "queue_length"]
 
 import functools
 import logging
 import time
 from collections.abc import Callable
 from importlib import metadata
-from typing import Any
 
-from flask import Flask
-from prometheus_client import CollectorRegistry, start_http_server
-
-from app.logging import configure_logging, log_labels
-from app.web.application import create_app
+from app.logging import log_labels
+from app.metrics_port import MetricsPort
 from app.web.metrics import ServiceMetrics
-from app.web.server import ServerConfig, gunicorn_settings
 from app.web.service import PromptService
-from config.environment import apply_library_variables
 from config.instruments import InstrumentConfig, find_instrument_file, load_instrument
-from config.settings import ServiceSettings, load_service_settings
+from config.settings import ServiceSettings
 from models.errors import InvalidConfiguration
 from models.geometry import detector_center
 from models.times import day_obs, tai_from_unix
@@ -51,54 +46,6 @@ _WAITING_PER_SLOT = 2
 _WAITING_AT_LEAST = 64
 
 
-def create_wsgi(settings: ServiceSettings | None = None) -> Flask:
-    """Build the application for a WSGI server; its service is not started.
-
-    Parameters
-    ----------
-    settings : `config.settings.ServiceSettings`, optional
-        Read from the environment if not given.
-
-    Raises
-    ------
-    models.errors.InvalidConfiguration
-        Raised if settings are missing or wrong, or another service uses the
-        same ledger.
-    """
-    settings = settings or load_service_settings()
-    configure_logging(settings.log_levels)
-    return create_app(build_service(settings))
-
-
-def gunicorn_options(settings: ServiceSettings | None = None) -> dict[str, Any]:
-    """Return Gunicorn's settings by name.
-
-    Without `settings`, this is Gunicorn's own configuration file speaking,
-    first thing in its master: the libraries' variables are set here too, for
-    all processes to inherit.
-
-    Parameters
-    ----------
-    settings : `config.settings.ServiceSettings`, optional
-        Read from the environment if not given.
-
-    Raises
-    ------
-    models.errors.InvalidConfiguration
-        Raised if settings are missing or wrong.
-    """
-    if settings is None:
-        apply_library_variables("service")
-        settings = load_service_settings()
-    config = ServerConfig(
-        bind=f"{settings.host}:{settings.port}",
-        visits=settings.worker_count + _queue_length(settings),
-        grace_period=settings.worker_grace_period,
-        slot_application=SLOT_APPLICATION,
-    )
-    return {"wsgi_app": "app.service_factory:create_wsgi()", **gunicorn_settings(config)}
-
-
 def build_service(settings: ServiceSettings) -> PromptService:
     """Wire the service.
 
@@ -118,7 +65,7 @@ def build_service(settings: ServiceSettings) -> PromptService:
         template=TemplateSupervisor(launch=lambda: TemplateProcess.launch(SLOT_APPLICATION)),
     )
     metrics = ServiceMetrics(instrument=settings.rubin_instrument, snapshot=pool.snapshot)
-    metrics_port = _MetricsPort(settings.metrics_port, metrics.registry)
+    metrics_port = MetricsPort(settings.metrics_port, metrics.registry)
     admission = VisitAdmission(
         instrument=settings.rubin_instrument,
         detectors={d.id: d.name for d in camera.detectors} if camera is not None else None,
@@ -159,51 +106,20 @@ def build_service(settings: ServiceSettings) -> PromptService:
     )
 
 
-class _MetricsPort:
-    """Serves the metrics on a port of their own, as the field expects."""
-
-    def __init__(self, port: int, registry: CollectorRegistry) -> None:
-        self._port = port
-        self._registry = registry
-        self._stop: Callable[[], None] | None = None
-        self.trouble: str | None = None
-
-    def start(self) -> None:
-        if not self._port:
-            return
-        try:
-            server, thread = start_http_server(self._port, registry=self._registry)
-        except OSError as error:
-            # Alerts matter more than their count, which /metrics has too.
-            self.trouble = f"cannot listen on {self._port} (PP_METRICS_PORT; 0 for none): {error.strerror}"
-            _log.error("The metrics port: %s", self.trouble)
-            return
-
-        def stop() -> None:
-            server.shutdown()
-            server.server_close()
-            thread.join()
-
-        self._stop = stop
-
-    def stop(self) -> None:
-        if self._stop is not None:
-            self._stop()
-
-
 def _pool_config(settings: ServiceSettings) -> PoolConfig:
     return PoolConfig(
         count=settings.worker_count,
         visit_timeout=settings.worker_timeout,
         grace_period=settings.worker_grace_period,
         queue_timeout=settings.queue_timeout,
-        queue_length=_queue_length(settings),
+        queue_length=queue_length(settings),
         renew_after=settings.worker_restart_freq,
         memory_limit=settings.slot_memory_limit << 20 or None,
     )
 
 
-def _queue_length(settings: ServiceSettings) -> int:
+def queue_length(settings: ServiceSettings) -> int:
+    """Return how many visits may wait for a slot."""
     return max(_WAITING_AT_LEAST, _WAITING_PER_SLOT * settings.worker_count)
 
 

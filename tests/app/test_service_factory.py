@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from app.service_factory import build_service, gunicorn_options
+from app.service_factory import build_service
 from app.web.service import PromptService
+from app.web_factory import gunicorn_options
 from config.settings import ServiceSettings, load_service_settings
 from models.errors import InvalidConfiguration, NoPipelineApplies
 from tests.visits import make_visit
@@ -103,7 +104,7 @@ def test_gunicorn_gets_threads_for_every_visit_and_more(settings: ServiceSetting
 
 def test_parent_does_without_the_middleware() -> None:
     script = (
-        "import sys, app.service_factory\n"
+        "import sys, app.web_factory\n"
         "heavy = {'lsst', 'astropy', 'numba', 'scipy', 'pyarrow', 'boto3'}\n"
         "print(sorted(heavy & {m.partition('.')[0] for m in sys.modules}))"
     )
