@@ -12,7 +12,7 @@ from __future__ import annotations
 __all__ = ["FoundImage", "RawForm", "RawKey", "generic_prefix", "parse_raw_key"]
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from models.errors import InvalidMessage
@@ -112,6 +112,10 @@ class FoundImage:
     """What its key says."""
     location: str
     """Absolute path, or ``s3://`` URI."""
+    landed: float | None = field(default=None, compare=False)
+    """When it was there, whole and at its final name, UTC unix time in
+    seconds; None if whoever found it was not told.
+    """
 
 
 def parse_raw_key(key: str) -> RawKey:

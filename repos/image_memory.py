@@ -10,12 +10,17 @@ __all__ = ["ImageMemory", "Subscription"]
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from models.raws import FoundImage, RawKey
 
 _log = logging.getLogger(__name__)
+
+#: Instrument and detector, whichever way a key tells it: number or name.
+_Address: TypeAlias = tuple[str, int | str]
 
 
 class Subscription:
@@ -46,6 +51,15 @@ class Subscription:
         # asked can tell.
         return self._detector_name is None or raw.detector_name == self._detector_name
 
+    @property
+    def addresses(self) -> tuple[_Address, ...] | None:
+        """Where the images of this detector are kept; None if any of the
+        instrument's may be one.
+        """
+        if self._detector_name is None:
+            return None
+        return (self._instrument, self._detector), (self._instrument, self._detector_name)
+
     def deliver(self, found: FoundImage) -> None:
         """Hand over an image; a callback that fails disturbs nobody else."""
         try:
@@ -58,7 +72,7 @@ class Subscription:
         self._on_close(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Arrival:
     found: FoundImage
     time: float
@@ -81,7 +95,10 @@ class ImageMemory:
         self._memory = memory
         self._clock = clock
         self._lock = threading.Lock()
-        self._arrivals: dict[str, _Arrival] = {}
+        # A whole camera's images of many visits are remembered: whoever asks
+        # for one detector's must not look through them all.
+        self._arrivals: dict[_Address, dict[str, _Arrival]] = {}
+        self._order: deque[_Arrival] = deque()
         self._subscriptions: list[Subscription] = []
 
     def subscribe(
@@ -120,20 +137,20 @@ class ImageMemory:
             # Registered in the same breath as the past is read: what arrives
             # meanwhile may come twice, but nothing falls in between.
             self._subscriptions.append(subscription)
-            past = [a.found for a in self._arrivals.values() if subscription.wants(a.found.raw)]
-        for found in past:
-            subscription.deliver(found)
+            past = [a for a in self._past(subscription) if subscription.wants(a.found.raw)]
+        for arrival in sorted(past, key=lambda a: a.time):
+            subscription.deliver(arrival.found)
         return subscription
 
     def add(self, found: FoundImage, version: Hashable) -> None:
         """Deliver an image, unless this version of it has been already."""
         with self._lock:
-            known = self._arrivals.get(found.location)
+            here = self._arrivals.setdefault(_address(found.raw), {})
+            known = here.get(found.location)
             if known is not None and known.version == version:
                 return
-            # Taken out first, so that the order stays that of arrival.
-            self._arrivals.pop(found.location, None)
-            self._arrivals[found.location] = _Arrival(found, self._clock(), version)
+            here[found.location] = arrival = _Arrival(found, self._clock(), version)
+            self._order.append(arrival)
             self._prune()
             interested = [s for s in self._subscriptions if s.wants(found.raw)]
         for subscription in interested:
@@ -142,7 +159,13 @@ class ImageMemory:
     def remove(self, location: str) -> None:
         """Forget an image that is gone."""
         with self._lock:
-            self._arrivals.pop(location, None)
+            for address, here in list(self._arrivals.items()):
+                if here.pop(location, None) and not here:
+                    del self._arrivals[address]
+
+    def _past(self, subscription: Subscription) -> Iterator[_Arrival]:
+        for address in subscription.addresses or list(self._arrivals):
+            yield from self._arrivals.get(address, {}).values()
 
     def _unsubscribe(self, subscription: Subscription) -> None:
         with self._lock:
@@ -151,10 +174,16 @@ class ImageMemory:
 
     def _prune(self) -> None:
         oldest = self._clock() - self._memory
-        expired: list[str] = []
-        for location, arrival in self._arrivals.items():
-            if arrival.time >= oldest:
-                break
-            expired.append(location)
-        for location in expired:
-            del self._arrivals[location]
+        while self._order and self._order[0].time < oldest:
+            expired = self._order.popleft()
+            address, location = _address(expired.found.raw), expired.found.location
+            here = self._arrivals.get(address, {})
+            # It may have come again since.
+            if here.get(location) is expired:
+                del here[location]
+                if not here:
+                    del self._arrivals[address]
+
+
+def _address(raw: RawKey) -> _Address:
+    return raw.instrument, raw.detector if raw.detector is not None else raw.detector_name or ""
