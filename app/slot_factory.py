@@ -24,6 +24,7 @@ from models.errors import InvalidConfiguration, ProcessingError
 from pipelines.apdb_access import open_apdb
 from pipelines.warm_up import warm_up as warm_up_pipelines
 from repos.alert_files import AlertFileSink
+from repos.alert_topic import AlertFraming, AlertTopicSink
 from repos.apdb import ApdbClient
 from repos.central import CentralRepo
 from repos.collections import output_run, raw_run
@@ -48,7 +49,7 @@ from repos.retry import is_outage, retry_connections
 from repos.service_datasets import ServiceDatasets
 from repos.visit_context import VisitContexts
 from repos.workspace import exported_records
-from services.alerts import AlertPublisher, AlertSink
+from services.alerts import AlertPublisher, AlertSink, CopyingAlertSink
 from services.collaborators import Collaborators
 from services.conductor import VisitProcessor
 from services.execution import PipelineExecution
@@ -291,11 +292,18 @@ class SlotFactory:
         )
 
     def create_alert_sink(self) -> AlertSink:
-        """Return where alerts go."""
-        directory = self._settings.alert_files
-        if directory is None:
-            raise InvalidConfiguration("PP_ALERT_DIRECTORY must be set: alerts go to files")
-        return AlertFileSink(directory)
+        """Return where alerts go: to Kafka, to files, or to both."""
+        settings, directory = self._settings, self._settings.alert_files
+        files = AlertFileSink(directory) if directory is not None else None
+        if not settings.ap_kafka_server:
+            assert files is not None, "without Kafka there is always a directory"
+            return files
+        topic = AlertTopicSink(
+            settings.ap_kafka_topic or "",
+            framing=AlertFraming(settings.alert_framing),
+            schema_id=settings.alert_schema_id,
+        )
+        return CopyingAlertSink(topic, copies=files) if files is not None else topic
 
     def create_exporter(self) -> Exporter:
         """Return what exports outputs."""

@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, SecretStr, TypeAdapter, ValidationError
 
 from config.loading import Settings, setting
-from config.values import OptionalText, Text, lower_case
+from config.values import OptionalNumber, OptionalText, Text, lower_case
 
 SecurityProtocol = Annotated[
     Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] | None, BeforeValidator(lower_case)
 ]
+
+AlertFraming = Annotated[Literal["confluent", "plain", "container"], BeforeValidator(lower_case)]
 
 
 class BrokerSettings(Settings):
@@ -76,6 +78,26 @@ class BrokerSettings(Settings):
     )
     ap_kafka_producer_password: SecretStr = setting(
         "AP_KAFKA_PRODUCER_PASSWORD", SecretStr(""), purpose="that user's password", example="..."
+    )
+    alert_security_protocol: SecurityProtocol = setting(
+        "PP_ALERT_SECURITY_PROTOCOL",
+        None,
+        purpose="protocol of the alerts' Kafka instead of the usual one",
+        example="sasl_ssl",
+    )
+    alert_framing: AlertFraming = setting(
+        "PP_ALERT_FRAMING",
+        "confluent",
+        purpose="what is around an alert in a message: confluent, plain or container",
+        example="confluent",
+    )
+    alert_schema_id: OptionalNumber = setting(
+        "PP_ALERT_SCHEMA_ID",
+        None,
+        purpose="id of the alerts' schema in a registry",
+        example="1101",
+        ge=0,
+        lt=2**31,
     )
     sasquatch_url: OptionalText = setting(
         "SASQUATCH_URL",

@@ -10,6 +10,7 @@ __all__ = [
     "CacheLimits",
     "CacheLimitsField",
     "LogLevels",
+    "OptionalNumber",
     "OptionalPath",
     "OptionalText",
     "Patterns",
@@ -144,6 +145,7 @@ def parse_log_levels(value: Any) -> Any:
 #: Text that must not be empty.
 Text = Annotated[str, Field(min_length=1)]
 #: Text, or None if empty.
+OptionalNumber = Annotated[int | None, BeforeValidator(_empty_as_none)]
 OptionalText = Annotated[str | None, BeforeValidator(_empty_as_none)]
 #: Absolute path, ``~`` expanded.
 AbsolutePath = Annotated[Path, AfterValidator(expand_user)]

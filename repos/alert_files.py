@@ -9,8 +9,8 @@ from pathlib import Path
 from models.alerts import AlertPackets
 from models.events import OutboxMessage
 from models.visits import FannedOutVisit
+from repos.alert_encoding import alert_file_bytes
 from repos.atomic_files import replace_file
-from repos.formatters import alert_file_bytes
 
 
 class AlertFileSink:
@@ -23,6 +23,8 @@ class AlertFileSink:
     ----------
     directory : `pathlib.Path`
     """
+
+    immediate = True
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

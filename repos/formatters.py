@@ -10,13 +10,10 @@ __all__ = [
     "AlertPacketsFormatter",
     "PromptImageFormatter",
     "RawFormatter",
-    "alert_file_bytes",
     "raw_formatter",
     "repository_config",
 ]
 
-import hashlib
-import io
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,7 +22,7 @@ from lsst.daf.butler import Config, FormatterV2
 
 from models.alerts import AlertPackets
 from models.images import PromptImage, RawImage
-from repos.alert_schema import load_alert_schema
+from repos.alert_encoding import alert_file_bytes
 from repos.fits_files import prompt_image_from_fits, prompt_image_to_fits, raw_from_fits
 
 #: What the names of the formatters for single HDUs begin with.
@@ -112,15 +109,3 @@ class AlertPacketsFormatter(FormatterV2):
     def to_bytes(self, in_memory_dataset: Any) -> bytes:
         """Return the Avro file of alerts."""
         return alert_file_bytes(in_memory_dataset)
-
-
-def alert_file_bytes(packets: AlertPackets) -> bytes:
-    """Return alerts as the bytes of an Avro object container file; equal
-    alerts give equal bytes.
-    """
-    schema = load_alert_schema(packets.schema_version)
-    buffer = io.BytesIO()
-    # A marker that depends on the version alone: equal alerts, equal bytes.
-    marker = hashlib.md5(packets.schema_version.encode(), usedforsecurity=False).digest()
-    fastavro.writer(buffer, schema, packets.packets, sync_marker=marker)
-    return buffer.getvalue()

@@ -141,11 +141,13 @@ class VisitState:
 
     def _image_to_alert(self) -> float | None:
         """Seconds from the last raw at its final name to durable alerts."""
-        if self.published.last_unix is None or not self.exposures:
+        # Alerts that wait are durable with the result, which is due now.
+        durable = time.time() if self.published.messages else self.published.last_unix
+        if durable is None or not self.exposures:
             return None
         try:
             # A rename keeps the modification time and sets the change time.
             landed = max(Path(e.path).stat().st_ctime for e in self.exposures)
         except OSError:
             return None
-        return self.published.last_unix - landed
+        return durable - landed

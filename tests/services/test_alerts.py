@@ -9,7 +9,7 @@ import pytest
 
 from models.events import ALERT, OutboxMessage
 from models.visits import FannedOutVisit
-from services.alerts import AlertPublisher, PublishedAlerts
+from services.alerts import AlertPublisher, CopyingAlertSink, PublishedAlerts
 from tests.services.world import ALERTS, IMAGE, Ref
 from tests.visits import make_visit
 
@@ -22,6 +22,7 @@ class Sink:
 
     def __init__(self, place: str = "", messages: tuple[OutboxMessage, ...] = ()) -> None:
         self.answer = place, messages
+        self.immediate = not messages
         self.sent: list[Any] = []
         self.fails: Exception | None = None
 
@@ -54,6 +55,34 @@ def test_into_the_outbox() -> None:
     publisher.publish(["c"], VISIT, 8, published)
     assert (published.count, published.files) == (3, [])
     assert published.messages == [MESSAGE] * 4
+    # Nobody can have seen them, and they are not durable yet.
+    assert not published.begun
+    assert published.last_unix is None
+
+
+def test_alerts_and_a_copy() -> None:
+    topic, files, published = Sink("", (MESSAGE,)), Sink("/alerts/7.avro"), PublishedAlerts()
+    sink = CopyingAlertSink(topic, copies=files)
+    AlertPublisher(sink=sink).publish(["a"], VISIT, 7, published)
+    assert topic.sent == files.sent == [(["a"], VISIT, 7)]
+    assert (published.begun, published.messages, published.files) == (True, [MESSAGE], ["/alerts/7.avro"])
+    assert published.last_unix is not None
+
+
+def test_a_copy_that_fails_keeps_no_alert_back(caplog: pytest.LogCaptureFixture) -> None:
+    topic, files, published = Sink("", (MESSAGE,)), Sink("/alerts/7.avro"), PublishedAlerts()
+    files.fails = OSError("disk")
+    AlertPublisher(sink=CopyingAlertSink(topic, copies=files)).publish(["a"], VISIT, 7, published)
+    assert (published.messages, published.files) == ([MESSAGE], [])
+    assert "no copy of the 1 alerts of exposure 7" in caplog.text
+
+
+def test_alerts_that_fail_leave_no_copy() -> None:
+    topic, files = Sink("", (MESSAGE,)), Sink("/alerts/7.avro")
+    topic.fails = ValueError("no such field")
+    with pytest.raises(ValueError, match="no such field"):
+        CopyingAlertSink(topic, copies=files).send(["a"], VISIT, 7)
+    assert files.sent == []
 
 
 def test_nothing_to_tell_is_told() -> None:

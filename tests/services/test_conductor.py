@@ -17,10 +17,11 @@ from models.errors import (
     PipelineUnreadable,
     UnreadableImage,
 )
+from models.events import ALERT
 from models.inputs import InputKind
 from models.outcomes import Result, VisitOutcome
 from models.visits import RotationSystem
-from services.slots.protocol import Stage
+from services.slots.protocol import Finished, Stage
 from tests.services.world import (
     DATE,
     IMAGE,
@@ -572,6 +573,70 @@ def test_alerts_cannot_be_sent(world: World) -> None:
     assert "or may have been" in got.detail and "No space left" in got.detail
     # Not a failure of the task.
     assert "task" not in got.detail
+
+
+class TestAlertsThatWait:
+    """Alerts for the outbox are nobody's business before the result is."""
+
+    @pytest.fixture(autouse=True)
+    def _wait(self, world: World) -> None:
+        world.immediate = False
+        world.task("associate", lambda: None)
+
+    @staticmethod
+    def waiting(finished: Finished) -> int:
+        return sum(message.kind == ALERT for message in finished.outbox)
+
+    def test_they_go_out_with_the_result(self, world: World) -> None:
+        finished = world.process()
+        assert (finished.outcome.result, finished.outcome.alerts) == (Result.PROCESSED, 3)
+        assert self.waiting(finished) == 3
+        assert Stage.PUBLISHING not in world.channel.stages
+
+    def test_an_interrupted_visit_takes_them_back(self, world: World) -> None:
+        def fail(step: str) -> None:
+            if step == "after measure":
+                raise ConnectionError("reset")
+
+        world.on_step = fail
+        finished = world.process()
+        assert (finished.outcome.result, finished.outcome.alerts) == (Result.INTERRUPTED, 0)
+        assert finished.outbox == ()
+        assert len(world.sent) == 1
+
+    def test_an_interrupted_visit_that_changed_the_apdb_does_not(self, world: World) -> None:
+        def fail(step: str) -> None:
+            if step == "after measure":
+                world.apdb_visits.add(100)
+                raise ConnectionError("reset")
+
+        world.on_step = fail
+        finished = world.process()
+        assert (finished.outcome.result, finished.outcome.alerts) == (Result.NOT_RETRIABLE, 3)
+        assert self.waiting(finished) == 3
+
+    def test_a_failed_visit_sends_them(self, world: World) -> None:
+        world.task("measure", boom())
+        finished = world.process()
+        got = finished.outcome
+        assert (got.result, got.alerts, self.waiting(finished)) == (Result.NOT_RETRIABLE, 3, 3)
+        assert "alerts had been made" in got.detail and "boom" in got.detail
+
+    def test_a_failed_visit_without_alerts_is_just_that(self, world: World) -> None:
+        world.packets = []
+        world.task("measure", boom())
+        assert outcome(world).result is Result.FAILED
+
+    def test_they_go_out_though_nothing_can_be_exported(self, world: World) -> None:
+        world.export_fails = OSError(28, "No space left on device")
+        finished = world.process()
+        assert (finished.outcome.title, self.waiting(finished)) == ("ExportFailed", 3)
+
+    def test_they_are_durable_with_the_result(self, world: World, tmp_path: Path) -> None:
+        world.raw_path = str(tmp_path / "raw.fits")
+        Path(world.raw_path).touch()
+        to_alert = outcome(world).timings.image_to_alert
+        assert to_alert is not None and 0 <= to_alert < 60
 
 
 def test_the_second_snap_fails(world: World) -> None:

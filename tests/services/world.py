@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import InterruptSignal, NoImageArrived, TaskFailed, TemporarilyUnavailable
-from models.events import BUTLER_WRITER, OutboxMessage
+from models.events import ALERT, BUTLER_WRITER, OutboxMessage
 from models.inputs import InputKind, InputNeed
 from models.pipelines import SelectedPipelines
 from models.raws import FoundImage, parse_raw_key
@@ -347,6 +347,8 @@ class World:
         self.rejected: list[str] = []
         self.labelled: list[int] = []
         # Pipelines.
+        #: Whether alerts are out as soon as they are sent.
+        self.immediate = True
         self.packets: list[Any] = ["alert 1", "alert 2", "alert 3"]
         self.no_work: set[str] = set()
         self.pipelines: dict[str, Pipeline | Exception] = {}
@@ -458,6 +460,8 @@ class World:
         if self.sink_fails is not None:
             raise self.sink_fails
         self.sent.append((exposure, len(packets)))
+        if not self.immediate:
+            return "", tuple(OutboxMessage(ALERT, "alerts", None, b"alert") for _ in packets)
         return f"/alerts/{exposure}.avro", ()
 
     def ingest(self, found: FoundImage, visit: FannedOutVisit) -> Image:
