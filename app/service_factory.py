@@ -11,8 +11,12 @@ __all__ = ["SLOT_APPLICATION", "build_service", "queue_length"]
 
 import functools
 import logging
+import os
+import socket
 import time
+import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from importlib import metadata
 
 from app.logging import log_labels
@@ -58,7 +62,13 @@ def build_service(settings: ServiceSettings) -> PromptService:
     lock = LedgerLock(settings.ledger_url)
     lock.acquire()
     engine = create_ledger_engine(settings.ledger_url)
-    ledger = Ledger(engine)
+    embedded = engine.dialect.name == "sqlite"
+    ledger = Ledger(
+        engine,
+        owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
+        # An embedded ledger is tidied up when the service starts again.
+        lease=None if embedded else _longest_visit(settings),
+    )
     images = _image_listener(settings)
     pool = SlotPool(
         config=_pool_config(settings),
@@ -85,7 +95,7 @@ def build_service(settings: ServiceSettings) -> PromptService:
         labels=log_labels,
     )
     start: list[Callable[[], object]] = [images.start, metrics_port.start]
-    if engine.dialect.name == "sqlite":
+    if embedded:
         start.insert(0, ledger.recover_orphans)
     return PromptService(
         instrument=settings.rubin_instrument,

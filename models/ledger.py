@@ -50,7 +50,7 @@ class VisitRecord:
     attempts : `int`
         How often it was begun.
     owner : `str`
-        Process that began it last.
+        Process that began it last, or recorded its result.
     created, started : `datetime.datetime`
         Begin of the first and of the last attempt.
     finished : `datetime.datetime` or `None`

@@ -6,10 +6,10 @@ __all__ = ["Ledger"]
 
 import logging
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.dialects import postgresql, sqlite
 
 from models.events import OutboxMessage
 from models.ledger import RUNNING, Claim, VisitRecord
@@ -36,7 +36,11 @@ class Ledger:
     engine : `sqlalchemy.Engine`
         See `repos.ledger_database`.
     owner : `str`, optional
-        Names this process in the rows that it claims.
+        Names this process, and no other, in the rows that it claims.
+    lease : `datetime.timedelta`, optional
+        For how long a claim stands without being refreshed; after that the
+        process is taken for dead, and another may claim the visit. By default
+        a claim stands until its visit is finished.
     now : callable, optional
         Returns the present time, aware.
     """
@@ -46,17 +50,20 @@ class Ledger:
         engine: sa.Engine,
         *,
         owner: str = "",
+        lease: timedelta | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._engine = engine
         self._owner = owner
+        self._lease = lease
         self._now = now
 
     def claim(self, visit: FannedOutVisit, deployment_id: str, day_obs: int) -> Claim:
         """Ask to process a visit.
 
         Of any number that ask at once, one is granted the claim; it stands
-        until `finish`. Failed and interrupted visits may be claimed again.
+        until `finish`, or until its lease runs out. Failed and interrupted
+        visits may be claimed again.
 
         Parameters
         ----------
@@ -70,24 +77,47 @@ class Ledger:
         models.errors.TemporarilyUnavailable
             Raised if the database cannot be reached.
         """
+        begun = self._begun(visit, day_obs)
+        claimable = sa.or_(
+            VISITS.c.state.not_in((RUNNING, *_FINAL)),
+            # A comparison with null holds never.
+            sa.and_(VISITS.c.state == RUNNING, VISITS.c.leased_until < begun["started"]),
+        )
+        # One statement, so that every database decides between those who ask
+        # at once.
+        claim = self._upsert(
+            _new(visit, deployment_id, begun),
+            changes={**begun, "attempts": VISITS.c.attempts + 1},
+            where=claimable,
+        ).returning(VISITS.c.attempts)
         # A claim need not survive a power cut: without its row the visit may be
         # tried again, and the APDB tells whether it may be run.
         with writing(self._engine) as connection:
-            row = connection.execute(_row(visit.key, deployment_id)).mappings().one_or_none()
-            if row is None:
-                return self._first_claim(connection, visit, deployment_id, day_obs)
-            attempt = row["attempts"]
-            if row["state"] == RUNNING:
-                return Claim(granted=False, attempt=attempt)
-            if row["state"] in _FINAL:
-                return Claim(granted=False, attempt=attempt, outcome=_outcome(row))
-            # Elsewhere than in SQLite another may have claimed it since.
-            unchanged = VISITS.c.attempts == attempt, VISITS.c.state == row["state"]
-            values = self._begun(visit, day_obs) | {"attempts": attempt + 1}
-            update = _update(visit.key, deployment_id).where(*unchanged).values(values)
-            if connection.execute(update).rowcount == 1:
-                return Claim(granted=True, attempt=attempt + 1)
-            return Claim(granted=False, attempt=attempt)
+            attempt = connection.execute(claim).scalar_one_or_none()
+            if attempt is not None:
+                return Claim(granted=True, attempt=attempt)
+            row = connection.execute(_row(visit.key, deployment_id)).mappings().one()
+        final = row["state"] in _FINAL
+        return Claim(granted=False, attempt=row["attempts"], outcome=_outcome(row) if final else None)
+
+    def refresh(self, visit: FannedOutVisit, deployment_id: str) -> bool:
+        """Extend the lease of a claim.
+
+        Returns
+        -------
+        ours : `bool`
+            Whether the claim still stands; if not, the lease had run out and
+            another process has claimed the visit, or it is finished.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the database cannot be reached.
+        """
+        mine = VISITS.c.owner == self._owner, VISITS.c.state == RUNNING
+        extend = _update(visit.key, deployment_id).where(*mine).values(leased_until=self._leased_until())
+        with writing(self._engine) as connection:
+            return connection.execute(extend).rowcount == 1
 
     def finish(
         self,
@@ -99,7 +129,10 @@ class Ledger:
     ) -> None:
         """Record a result and its messages in one transaction.
 
-        Whoever began while the ledger was away has no row yet and gets one.
+        Safe to repeat when it is not known whether an earlier call got
+        through. Whoever began while the ledger was away has no row yet and
+        gets one. If the lease ran out and another has claimed the visit, only
+        the first result that stands is recorded.
 
         Raises
         ------
@@ -107,11 +140,27 @@ class Ledger:
             Raised if the database cannot be reached; nothing is recorded.
         """
         now = self._now()
-        values = {"state": outcome.result.value, "finished": now, "outcome": outcome.model_dump_json()}
+        values = {
+            "state": outcome.result.value,
+            "finished": now,
+            "outcome": outcome.model_dump_json(),
+            "leased_until": None,
+        }
+        stands = outcome.result in _FINAL
+        others = VISITS.c.state.not_in(_FINAL if stands else (RUNNING, *_FINAL))
+        # Outcomes hold timings: an equal one is this one, recorded before.
+        recorded = self._upsert(
+            _new(visit, deployment_id, self._begun(visit, day_obs)) | values,
+            changes={**values, "owner": self._owner},
+            where=sa.and_(
+                sa.or_(VISITS.c.owner == self._owner, others),
+                VISITS.c.outcome.is_distinct_from(values["outcome"]),
+            ),
+        ).returning(VISITS.c.attempts)
         with writing(self._engine, durable=True) as connection:
-            if connection.execute(_update(visit.key, deployment_id).values(values)).rowcount == 0:
-                new = self._new(visit, deployment_id, day_obs) | values
-                connection.execute(VISITS.insert().values(new))
+            if connection.execute(recorded).scalar_one_or_none() is None:
+                _log.warning("The result of %s was recorded before, or another one stands.", visit)
+                return
             Outbox.add(connection, outbox, visit.key, now)
 
     def recover_orphans(self) -> list[VisitKey]:
@@ -140,6 +189,7 @@ class Ledger:
             "state": Result.INTERRUPTED.value,
             "finished": self._now(),
             "outcome": outcome.model_dump_json(),
+            "leased_until": None,
         }
         with writing(self._engine) as connection:
             orphans = [VisitKey(*row) for row in connection.execute(sa.select(*key).where(orphaned))]
@@ -202,41 +252,43 @@ class Ledger:
             day: int | None = connection.execute(sa.select(sa.func.max(VISITS.c.day_obs))).scalar()
         return day
 
-    def _first_claim(
-        self, connection: sa.Connection, visit: FannedOutVisit, deployment_id: str, day_obs: int
-    ) -> Claim:
-        try:
-            with connection.begin_nested():
-                connection.execute(VISITS.insert().values(self._new(visit, deployment_id, day_obs)))
-        except IntegrityError:
-            # Elsewhere than in SQLite another may have been first.
-            return Claim(granted=False)
-        return Claim(granted=True)
-
-    def _new(self, visit: FannedOutVisit, deployment_id: str, day_obs: int) -> dict[str, object]:
-        begun = self._begun(visit, day_obs)
-        return {
-            **visit.key._asdict(),
-            "deployment_id": deployment_id,
-            "attempts": 1,
-            "created": begun["started"],
-            **begun,
-        }
+    def _upsert(
+        self, new: dict[str, object], *, changes: dict[str, object], where: sa.ColumnElement[bool]
+    ) -> postgresql.Insert | sqlite.Insert:
+        """Insert a row, or change the one that is there if it fits."""
+        insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
+        key = VISITS.primary_key.columns
+        return insert(VISITS).values(new).on_conflict_do_update(index_elements=key, set_=changes, where=where)
 
     def _begun(self, visit: FannedOutVisit, day_obs: int) -> dict[str, object]:
         return {
             "day_obs": day_obs,
             "state": RUNNING,
             "owner": self._owner,
+            "leased_until": self._leased_until(),
             "started": self._now(),
             "finished": None,
             "outcome": None,
             "visit": visit.model_dump_json(),
         }
 
+    def _leased_until(self) -> datetime | None:
+        return None if self._lease is None else self._now() + self._lease
+
     def _records(self, query: sa.Select[tuple[object, ...]]) -> list[VisitRecord]:
         with reading(self._engine) as connection:
             return [_record(row) for row in connection.execute(query).mappings()]
+
+
+def _new(visit: FannedOutVisit, deployment_id: str, begun: dict[str, object]) -> dict[str, object]:
+    """Return the row of a first attempt."""
+    return {
+        **visit.key._asdict(),
+        "deployment_id": deployment_id,
+        "attempts": 1,
+        "created": begun["started"],
+        **begun,
+    }
 
 
 def _is(key: VisitKey) -> tuple[sa.ColumnElement[bool], ...]:

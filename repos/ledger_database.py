@@ -1,6 +1,7 @@
 """Connections to the ledger's database, and the lock on an embedded one.
 
-What is particular to SQLite is here and nowhere else.
+What is particular to a database is in `repos.ledger_sqlite` and
+`repos.ledger_postgresql`.
 """
 
 from __future__ import annotations
@@ -14,56 +15,45 @@ __all__ = [
     "writing",
 ]
 
-import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import filelock
 import sqlalchemy as sa
-from sqlalchemy import event
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
-from repos.ledger_tables import metadata
-
-#: Seconds that a transaction waits for another, or for a free connection.
-_BUSY_TIMEOUT = 30.0
-
-#: Execution option of transactions that only read.
-_READS = "ledger_reads"
-#: Execution option of transactions that must survive a power cut.
-_DURABLE = "ledger_durable"
+from repos.ledger_postgresql import create_postgresql_engine
+from repos.ledger_sqlite import DURABLE, READS, create_sqlite_engine
 
 
 def create_ledger_engine(url: str, *, read_only: bool = False) -> sa.Engine:
-    """Connect to the ledger's database, and make its tables if need be.
+    """Connect to the ledger's database, and make or upgrade its tables.
+
+    On a server that happens as soon as it can be reached.
 
     Parameters
     ----------
     url : `str`
-        SQLAlchemy URL.
+        SQLAlchemy URL, of SQLite or PostgreSQL.
     read_only : `bool`, optional
         Whether to look only: nothing is made, and no lock is needed.
 
     Raises
     ------
     models.errors.InvalidConfiguration
-        Raised if the URL is not understood or the database cannot be made.
+        Raised if the URL is not understood, or the database cannot be made or
+        refuses us.
     models.errors.TemporarilyUnavailable
-        Raised if the database cannot be reached.
+        Raised if the database cannot be read, with `read_only`.
     """
     parsed = _parse(url)
     if (path := embedded_ledger_file(url)) is not None:
-        return _create_sqlite_engine(parsed, path, read_only=read_only)
-    engine = sa.create_engine(parsed, pool_pre_ping=True, pool_timeout=_BUSY_TIMEOUT)
-    if not read_only:
-        with ledger_errors():
-            metadata.create_all(engine)
-    return engine
+        return create_sqlite_engine(parsed, path, read_only=read_only)
+    with ledger_errors():
+        return create_postgresql_engine(parsed, read_only=read_only)
 
 
 def embedded_ledger_file(url: str) -> Path | None:
@@ -85,7 +75,7 @@ def embedded_ledger_file(url: str) -> Path | None:
 @contextmanager
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Open a transaction that only reads; it never waits for a writer."""
-    with ledger_errors(), engine.connect().execution_options(**{_READS: True}) as connection:
+    with ledger_errors(), engine.connect().execution_options(**{READS: True}) as connection:
         yield connection
 
 
@@ -105,7 +95,7 @@ def writing(engine: sa.Engine, *, durable: bool = False) -> Iterator[sa.Connecti
     models.errors.TemporarilyUnavailable
         Raised if the database cannot be reached; nothing is written.
     """
-    options = {_DURABLE: durable}
+    options = {DURABLE: durable}
     with ledger_errors(), engine.connect().execution_options(**options) as connection, connection.begin():
         yield connection
 
@@ -184,45 +174,10 @@ class LedgerLock:
 
 def _parse(url: str) -> sa.URL:
     try:
-        return sa.make_url(url)
+        parsed = sa.make_url(url)
     except ArgumentError as error:
         raise InvalidConfiguration(f"PP_LEDGER_URL is not a database URL: {error}") from error
-
-
-def _create_sqlite_engine(url: sa.URL, path: Path, *, read_only: bool) -> sa.Engine:
-    if read_only:
-        if not path.exists():
-            raise InvalidConfiguration(f"there is no ledger {path}; has the service run with these settings?")
-        # Readers of a database in WAL mode need its index, which goes away
-        # with its last user and which they must be able to make again.
-        made_anew = os.access(path.parent, os.W_OK) or path.with_name(f"{path.name}-shm").exists()
-        mode = "mode=ro" if made_anew else "immutable=1"
-        url = sa.make_url(f"sqlite:///file:{path.absolute()}?{mode}&uri=true")
-    engine = sa.create_engine(
-        url, connect_args={"timeout": _BUSY_TIMEOUT, "check_same_thread": False}, pool_timeout=_BUSY_TIMEOUT
-    )
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, _record: Any) -> None:
-        # SQLAlchemy, not the driver, begins transactions: see below.
-        connection.isolation_level = None
-        if not read_only:
-            connection.execute("PRAGMA journal_mode=WAL")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: sa.Connection) -> None:
-        options = connection.get_execution_options()
-        synchronous = "FULL" if options.get(_DURABLE, False) else "NORMAL"
-        connection.exec_driver_sql(f"PRAGMA synchronous={synchronous}")
-        # A transaction that read before it writes could not wait for another
-        # writer but had to fail, so those that may write say so at once.
-        connection.exec_driver_sql("BEGIN" if options.get(_READS, False) else "BEGIN IMMEDIATE")
-
-    if not read_only:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            metadata.create_all(engine)
-        except (OSError, SQLAlchemyError) as error:
-            cause = getattr(error, "orig", None) or error
-            raise InvalidConfiguration(f"the ledger {path} cannot be opened: {cause}") from error
-    return engine
+    backend = parsed.get_backend_name()
+    if backend not in ("sqlite", "postgresql"):
+        raise InvalidConfiguration(f"PP_LEDGER_URL: a ledger cannot be kept in {backend}; use PostgreSQL")
+    return parsed

@@ -1,0 +1,172 @@
+"""Connections to a ledger on PostgreSQL: few, short, and patient."""
+
+from __future__ import annotations
+
+__all__ = ["create_postgresql_engine"]
+
+import logging
+import random
+import re
+import threading
+import time
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from models.errors import InvalidConfiguration
+from repos.ledger_schema import ensure_schema
+
+_log = logging.getLogger(__name__)
+
+#: Connections of one process at the same moment. Each lasts for one
+#: transaction, of milliseconds, so that few serve many visits.
+_AT_ONCE = 4
+#: Seconds to wait for one of them, or for a place at a server that is full.
+_PATIENCE = 30.0
+#: Pauses before another try at a full server, seconds: at first, at most.
+_PAUSES = 0.02, 0.5
+
+#: A server that does not answer must not hold a visit for minutes: seconds,
+#: but for TCP_USER_TIMEOUT, which libpq takes in milliseconds.
+_TCP = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+_SERVER_OPTIONS = "-c statement_timeout=30s -c idle_in_transaction_session_timeout=60s"
+
+_FULL = re.compile(r"too many (clients|connections)|remaining connection slots")
+#: What PostgreSQL says when waiting will not help.
+_REFUSED = re.compile(
+    r"authentication failed|no password supplied|no pg_hba\.conf entry|(database|role) \".*\" does not exist"
+    r"|permission denied"
+)
+
+
+def create_postgresql_engine(url: sa.URL, *, read_only: bool = False) -> sa.Engine:
+    """Make an engine; its tables are made or upgraded when it can be reached.
+
+    It keeps no connection between transactions: thousands of workers with one
+    each would be more than a server bears.
+
+    Parameters
+    ----------
+    url : `sqlalchemy.URL`
+        ``?schema=<name>`` puts the tables into a schema of that name.
+    read_only : `bool`, optional
+        Whether to look only.
+
+    Raises
+    ------
+    models.errors.InvalidConfiguration
+        Raised if the URL is not understood or the server refuses it.
+    sqlalchemy.exc.DBAPIError
+        Raised if the database cannot be read, with `read_only`. A service
+        starts all the same and tries again when it needs its ledger.
+    """
+    schema = _schema_of(url)
+    engine = _create_engine(url, schema, read_only=read_only)
+    if read_only:
+        with engine.connect() as connection:
+            try:
+                ensure_schema(connection, schema=schema, read_only=True)
+            except InvalidConfiguration as error:
+                raise InvalidConfiguration(f"the ledger {url!r}: {error}") from error
+        return engine
+    upgrade = _Upgrade(url, schema)
+    try:
+        upgrade.run()
+    except DBAPIError as error:
+        if _REFUSED.search(str(error.orig)):
+            raise InvalidConfiguration(f"PP_LEDGER_URL: {url!r}: {_reason(error)}") from error
+        _log.error("The ledger %r cannot be used for now: %s", url, _reason(error))
+    event.listen(engine, "engine_connect", lambda _connection: upgrade.run())
+    return engine
+
+
+class _Upgrade:
+    """Brings the tables to their version once, as soon as that is possible."""
+
+    def __init__(self, url: sa.URL, schema: str | None) -> None:
+        self._url = url
+        self._schema = schema
+        self._lock = threading.Lock()
+        self._done = False
+
+    def run(self) -> None:
+        if self._done:
+            return
+        with self._lock:
+            if self._done:
+                return
+            engine = _create_engine(self._url, self._schema)
+            try:
+                with engine.begin() as connection:
+                    ensure_schema(connection, schema=self._schema)
+            finally:
+                engine.dispose()
+            self._done = True
+
+
+def _create_engine(url: sa.URL, schema: str | None, *, read_only: bool = False) -> sa.Engine:
+    given = url.query.get("options", "")
+    options = [
+        _SERVER_OPTIONS,
+        *([f"-c search_path={schema}"] if schema is not None else []),
+        *(["-c default_transaction_read_only=on"] if read_only else []),
+        *([given] if isinstance(given, str) else given),
+    ]
+    engine = sa.create_engine(
+        url.set(drivername="postgresql+psycopg2").difference_update_query(["schema", "options"]),
+        connect_args={
+            **{name: value for name, value in _TCP.items() if name not in url.query},
+            "application_name": "prompt-processing ledger",
+            "options": " ".join(options).strip(),
+        },
+        pool_size=_AT_ONCE,
+        max_overflow=0,
+        pool_timeout=_PATIENCE,
+        use_native_hstore=False,
+    )
+    event.listen(engine, "do_connect", _connect)
+    event.listen(engine, "checkin", _close)
+    return engine
+
+
+def _connect(dialect: sa.Dialect, _record: ConnectionPoolEntry, args: Any, options: Any) -> Any:
+    """Connect, for a while also to a server that has no place left."""
+    deadline = time.monotonic() + _PATIENCE
+    pause, longest = _PAUSES
+    while True:
+        try:
+            return dialect.connect(*args, **options)
+        except dialect.loaded_dbapi.OperationalError as error:
+            if not _FULL.search(str(error)) or time.monotonic() > deadline:
+                raise
+        # Anything but the same moment for all who were sent away.
+        time.sleep(random.uniform(0.0, pause))
+        pause = min(2 * pause, longest)
+
+
+def _close(_connection: Any, record: ConnectionPoolEntry) -> None:
+    """Leave the pool a place without a connection."""
+    record.invalidate()
+
+
+def _schema_of(url: sa.URL) -> str | None:
+    schema = url.query.get("schema")
+    if schema is None or (isinstance(schema, str) and re.fullmatch(r"[a-z_][a-z0-9_]*", schema)):
+        return schema
+    raise InvalidConfiguration(
+        f"PP_LEDGER_URL: {schema!r} cannot be the name of a schema; "
+        "use small letters, digits and _, for example ?schema=prompt_processing"
+    )
+
+
+def _reason(error: DBAPIError) -> str:
+    return " ".join(str(error.orig if isinstance(error, OperationalError) else error).split())
