@@ -128,6 +128,12 @@ def _pool_config(settings: ServiceSettings) -> PoolConfig:
     )
 
 
+def _longest_visit(settings: ServiceSettings) -> timedelta:
+    """Return how long a visit may be in work, its result's recording included."""
+    seconds = settings.queue_timeout + 2 * settings.worker_timeout + settings.worker_grace_period
+    return timedelta(seconds=seconds)
+
+
 def queue_length(settings: ServiceSettings) -> int:
     """Return how many visits may wait for a slot."""
     return max(_WAITING_AT_LEAST, _WAITING_PER_SLOT * settings.worker_count)
