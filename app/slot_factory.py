@@ -285,7 +285,7 @@ class SlotFactory:
                 dataset_type=raw_type,
                 run=raw_run(self.camera.name),
                 records=self.contexts.records,
-                local_path=store.local_path,
+                fetch=store.fetch,
                 reader=ObservationReader(self.camera),
                 geometry=self.geometry,
             ),

@@ -9,11 +9,12 @@ the central repo knows are left out.
 
 from __future__ import annotations
 
-__all__ = ["FoundImage", "RawForm", "RawKey", "generic_prefix", "parse_raw_key"]
+__all__ = ["FoundImage", "LocalImage", "RawForm", "RawKey", "generic_prefix", "parse_raw_key"]
 
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from models.errors import InvalidMessage
 
@@ -115,6 +116,18 @@ class FoundImage:
     landed: float | None = field(default=None, compare=False)
     """When it was there, whole and at its final name, UTC unix time in
     seconds; None if whoever found it was not told.
+    """
+
+
+@dataclass(frozen=True)
+class LocalImage:
+    """A raw image on this machine."""
+
+    path: Path
+    """Where it can be read until the next one is asked for."""
+    landed: float | None
+    """When it was at its final name, UTC unix time in seconds, as well as
+    that is known.
     """
 
 

@@ -14,8 +14,8 @@ import logging
 import os
 from pathlib import Path
 
-from models.errors import InvalidMessage
-from models.raws import FoundImage, RawKey, generic_prefix, parse_raw_key
+from models.errors import InvalidMessage, UnreadableImage
+from models.raws import FoundImage, LocalImage, RawKey, generic_prefix, parse_raw_key
 from repos.image_watch import is_temporary
 
 _log = logging.getLogger(__name__)
@@ -79,9 +79,24 @@ class DirectoryImageStore:
         group = content.get("GROUPID") if isinstance(content, dict) else None
         return group if isinstance(group, str) else None
 
-    def local_path(self, found: FoundImage) -> Path:
-        """Return where an image can be read on this machine."""
-        return Path(found.location)
+    def fetch(self, found: FoundImage) -> LocalImage:
+        """Return where an image can be read, and since when.
+
+        Raises
+        ------
+        models.errors.UnreadableImage
+            Raised if it is gone.
+        """
+        path = Path(found.location)
+        try:
+            # A rename keeps the modification time and sets the change time.
+            landed = path.stat().st_ctime
+        except OSError as error:
+            raise UnreadableImage(f"{path} cannot be read: {error.strerror or error}") from error
+        return LocalImage(path=path, landed=landed)
+
+    def close(self) -> None:
+        """Let go of it."""
 
 
 def _is_plain(element: str) -> bool:

@@ -16,7 +16,7 @@ from astro_metadata_translator import ObservationInfo
 from lsst.daf.butler import DatasetType, DimensionRecord, DimensionUniverse
 
 from models.errors import UnreadableImage
-from models.raws import FoundImage
+from models.raws import FoundImage, LocalImage
 from models.visits import FannedOutVisit
 from repos.data_ids import VisitDataIds, output_ref
 from repos.footprint import FootprintGeometry
@@ -65,8 +65,9 @@ class RawIngester:
     records : callable
         Takes an instrument and a detector; returns their records and those of
         all filters, by element.
-    local_path : callable
-        Takes an image; returns where it can be read on this machine.
+    fetch : callable
+        Takes an image; returns where it can be read on this machine, or raises
+        `models.errors.UnreadableImage`.
     reader : `repos.observation.ObservationReader`
     geometry : `repos.footprint.FootprintGeometry`
     padding : `float`, optional
@@ -80,7 +81,7 @@ class RawIngester:
         dataset_type: DatasetType,
         run: str,
         records: Callable[[str, int], Mapping[str, Sequence[DimensionRecord]]],
-        local_path: Callable[[FoundImage], Path],
+        fetch: Callable[[FoundImage], LocalImage],
         reader: ObservationReader,
         geometry: FootprintGeometry,
         padding: float = REGION_PADDING,
@@ -89,7 +90,7 @@ class RawIngester:
         self._dataset_type = dataset_type
         self._run = run
         self._records = records
-        self._local_path = local_path
+        self._fetch = fetch
         self._reader = reader
         self._geometry = geometry
         self._padding = padding
@@ -114,7 +115,8 @@ class RawIngester:
             keywords, or was taken through a filter that the repo does not
             know.
         """
-        path = self._local_path(found)
+        local = self._fetch(found)
+        path = local.path
         header = self._reader.read_header(path)
         info = self._reader.observation_info(
             header, found.raw, group=visit.groupId, detector=visit.detector, file_name=path.name
@@ -154,6 +156,7 @@ class RawIngester:
                 band=filter_record.band,
                 day_obs=info.observing_day,
                 records=records,
+                landed=local.landed,
             ),
             info=info,
             sky_angle=sky_angle(info),

@@ -46,7 +46,7 @@ class IngestedExposure:
     ref : `lsst.daf.butler.DatasetRef`
         The ``raw`` dataset, expanded.
     path : `str`
-        Its file on this machine.
+        Its file on this machine, there until it has been ingested.
     exposure : `int`
     visit : `int` or `None`
         None if no visit can be defined (no pointing).
@@ -54,6 +54,8 @@ class IngestedExposure:
     day_obs : `int`
     records : `dict` [`str`, `list` [`lsst.daf.butler.DimensionRecord`]]
         By element, in universe order, for this detector only.
+    landed : `float` or `None`
+        When the file was at its final name, UTC unix time in seconds.
     """
 
     ref: DatasetRef
@@ -64,6 +66,7 @@ class IngestedExposure:
     band: str
     day_obs: int
     records: Mapping[str, Sequence[DimensionRecord]]
+    landed: float | None = None
 
 
 @dataclass(frozen=True)

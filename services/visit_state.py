@@ -7,7 +7,6 @@ __all__ = ["VisitState"]
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from models.outcomes import Timings
@@ -143,11 +142,7 @@ class VisitState:
         """Seconds from the last raw at its final name to durable alerts."""
         # Alerts that wait are durable with the result, which is due now.
         durable = time.time() if self.published.messages else self.published.last_unix
-        if durable is None or not self.exposures:
+        landed = [e.landed for e in self.exposures]
+        if durable is None or not landed or None in landed:
             return None
-        try:
-            # A rename keeps the modification time and sets the change time.
-            landed = max(Path(e.path).stat().st_ctime for e in self.exposures)
-        except OSError:
-            return None
-        return durable - landed
+        return durable - float(max(landed))

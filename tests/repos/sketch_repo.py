@@ -23,7 +23,7 @@ from config.instruments import load_instrument
 from init_job.initialise import Initializer
 from models.errors import NoPipelineBuilt
 from models.inputs import InputNeed
-from models.raws import FoundImage, parse_raw_key
+from models.raws import FoundImage, LocalImage, parse_raw_key
 from models.visits import FannedOutVisit
 from repos.central import CentralRepo, sqlite_lock
 from repos.collections import output_run, raw_run
@@ -185,7 +185,7 @@ class Observatory:
             dataset_type=raw_type,
             run=raw_run(INSTRUMENT),
             records=self.contexts.records,
-            local_path=lambda found: Path(found.location),
+            fetch=lambda found: LocalImage(Path(found.location), landed=None),
             reader=ObservationReader(camera),
             geometry=geometry,
         )

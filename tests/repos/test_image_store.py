@@ -27,7 +27,7 @@ def test_finds_the_images_of_a_snap(tmp_path: Path) -> None:
     store = DirectoryImageStore(tmp_path)
     found = store.find_existing("Cam", 3, "g1", 0)
     assert [f.raw.exposure_id for f in found] == [100, 101]
-    assert store.local_path(found[0]) == path.resolve()
+    assert store.fetch(found[0]).path == path.resolve()
 
 
 def test_nothing_there(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def ingester(butler: Butler, tmp_path: Path) -> RawIngester:
         dataset_type=butler.get_dataset_type("raw"),
         run=RUN,
         records=records,
-        local_path=DirectoryImageStore(tmp_path).local_path,
+        fetch=DirectoryImageStore(tmp_path).fetch,
         reader=ObservationReader(camera),
         geometry=CameraGeometry(camera),
     )

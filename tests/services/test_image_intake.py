@@ -9,7 +9,7 @@ import pytest
 
 from models.errors import ImagesUnusable, NoImageArrived, UnreadableImage
 from models.pipelines import SelectedPipelines
-from models.raws import FoundImage, RawKey
+from models.raws import FoundImage, LocalImage, RawKey
 from models.visits import FannedOutVisit
 from services.image_intake import ImageIntake
 from services.images import ImageAwaiter
@@ -53,8 +53,11 @@ class Scene:
     def read_sidecar_group(self, raw: RawKey) -> str | None:
         return None
 
-    def local_path(self, found: FoundImage) -> Path:
-        return Path(found.location)
+    def fetch(self, found: FoundImage) -> LocalImage:
+        return LocalImage(Path(found.location), landed=None)
+
+    def close(self) -> None:
+        pass
 
     def ingest(self, found: FoundImage, visit: FannedOutVisit) -> Image:
         number = found.raw.exposure_id

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import ImagesUnusable, NoImageArrived
-from models.raws import FoundImage, RawKey, parse_raw_key
+from models.raws import FoundImage, LocalImage, RawKey, parse_raw_key
 from models.visits import FannedOutVisit
 from services.images import AwaitedImages, ImageAwaiter, sky_angle_agrees
 
@@ -94,8 +94,11 @@ class World:
         written, group = self.sidecars.get(raw.sidecar_key, (math.inf, ""))
         return group if written <= self.now else None
 
-    def local_path(self, found: FoundImage) -> Path:
-        return Path(found.location)
+    def fetch(self, found: FoundImage) -> LocalImage:
+        return LocalImage(Path(found.location), landed=None)
+
+    def close(self) -> None:
+        pass
 
     def wait_for(self, visit: FannedOutVisit, names: dict[str, int] | None = None) -> AwaitedImages:
         awaiter = ImageAwaiter(

@@ -113,7 +113,7 @@ class Exposure:
 
     exposure: int
     visit: int | None
-    path: str = ""
+    landed: float | None = None
     records: Mapping[str, Sequence[str]] = field(default_factory=lambda: {"exposure": ["exposure"]})
 
 
@@ -337,7 +337,7 @@ class World:
         self.retries = 0
         self.outages: tuple[type[BaseException], ...] = (ConnectionError,)
         # Images.
-        self.raw_path = "/nowhere/at/all.fits"
+        self.landed: float | None = None
         self.images = [found_image(100)]
         self.no_image: Exception | None = None
         self.image_warnings: list[str] = []
@@ -469,7 +469,7 @@ class World:
         number = found.raw.exposure_id
         if (error := self.unreadable.pop(number, None)) is not None:
             raise error
-        return Image(Exposure(number, number, self.raw_path), self.sky_angles.get(number, visit.cameraAngle))
+        return Image(Exposure(number, number, self.landed), self.sky_angles.get(number, visit.cameraAngle))
 
     def await_images(self, visit: FannedOutVisit, channel_images: Any) -> Incoming:
         return Incoming(self)
