@@ -8,10 +8,10 @@ import threading
 import time
 from pathlib import Path
 
-from simulator.fan_out import FanOut, VisitSender
+from simulator.fan_out import FanOut
 from simulator.io.cloud_events import CloudEventSender
 from simulator.io.delivery import DirectoryDelivery
-from simulator.observing import FrameDelivery, Progress, SilentProgress, Timing, VisitReport
+from simulator.observing import Announcer, FrameDelivery, Progress, SilentProgress, Timing, VisitReport
 from simulator.plan import Plan, PlannedVisit
 from simulator.visit_run import ReadyFrame, VisitRun
 
@@ -21,30 +21,26 @@ class Observatory:
 
     Parameters
     ----------
-    send : `simulator.fan_out.VisitSender`
-        Sends one fanned-out visit.
+    announcer : `simulator.observing.Announcer`
+        Closed at the end of the night.
     delivery : `simulator.observing.FrameDelivery`
         Where raws go.
     timing : `simulator.observing.Timing`, optional
     progress : `simulator.observing.Progress`, optional
-    max_requests : `int`, optional
-        Visits under way at once.
     """
 
     def __init__(
         self,
         *,
-        send: VisitSender,
+        announcer: Announcer,
         delivery: FrameDelivery,
         timing: Timing | None = None,
         progress: Progress | None = None,
-        max_requests: int = 1024,
     ) -> None:
-        self._send = send
+        self._announcer = announcer
         self._delivery = delivery
         self._timing = timing or Timing()
         self._progress = progress or SilentProgress()
-        self._max_requests = max_requests
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -68,7 +64,6 @@ class Observatory:
         OSError
             Raised if frames could not be delivered.
         """
-        fan_out = FanOut(send=self._send, max_requests=self._max_requests)
         ready: list[list[ReadyFrame]] = []
         runs: list[VisitRun] = []
         due = 0.0
@@ -86,7 +81,7 @@ class Observatory:
                     frames=ready[number],
                     timing=self._timing,
                     progress=self._progress,
-                    fan_out=fan_out,
+                    announcer=self._announcer,
                     stop=self._stop,
                 )
                 runs.append(run)
@@ -94,13 +89,13 @@ class Observatory:
                 if self._timing.cadence is None:
                     run.finish()
             reports = [report for run in runs for report in run.finish()]
-            fan_out.close()
+            self._announcer.close()
             return reports
         except BaseException:
             self._stop.set()
             # Whoever interrupts the night does not want to wait for answers
             # that may take minutes.
-            fan_out.close(wait=False)
+            self._announcer.close(wait=False)
             raise
         finally:
             for frames in ready:
@@ -153,7 +148,10 @@ def observe(
     sender = CloudEventSender(url=url, token=token)
     try:
         observatory = Observatory(
-            send=sender, delivery=DirectoryDelivery(image_dir=image_dir), timing=timing, progress=progress
+            announcer=FanOut(send=sender),
+            delivery=DirectoryDelivery(image_dir=image_dir),
+            timing=timing,
+            progress=progress,
         )
         return observatory.observe(plan)
     finally:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["FrameDelivery", "Progress", "SilentProgress", "StagedFrame", "Timing", "VisitReport"]
+__all__ = ["Announcer", "FrameDelivery", "Progress", "SilentProgress", "StagedFrame", "Timing", "VisitReport"]
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from models.visits import FannedOutVisit, SummitVisit
+from simulator.fan_out import Answer
 
 
 @dataclass(frozen=True)
@@ -125,3 +127,34 @@ class FrameDelivery(Protocol):
 
     def stage(self, key: str, content: bytes) -> StagedFrame:
         """Bring a frame near its place, unseen."""
+
+
+class Announcer(Protocol):
+    """Tells a processing system of visits, and learns what became of them."""
+
+    def announce(
+        self, visit: SummitVisit, detectors: Sequence[int], on_answer: Callable[[int, Answer], None]
+    ) -> Sequence[Future[None]]:
+        """Announce a visit, without waiting.
+
+        Parameters
+        ----------
+        visit : `models.visits.SummitVisit`
+        detectors : sequence of `int`
+        on_answer : callable
+            Called with a detector and its final answer, from another thread.
+
+        Returns
+        -------
+        answers : sequence of `concurrent.futures.Future`
+            Done when the answers were handed over.
+        """
+
+    def close(self, *, wait: bool = True) -> None:
+        """Announce nothing from now on.
+
+        Parameters
+        ----------
+        wait : `bool`, optional
+            Whether to wait for the answers to what was announced.
+        """

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from models.times import tai_from_unix
 from models.visits import SummitVisit
-from simulator.fan_out import Answer, FanOut
-from simulator.observing import Progress, StagedFrame, Timing, VisitReport
+from simulator.fan_out import Answer
+from simulator.observing import Announcer, Progress, StagedFrame, Timing, VisitReport
 from simulator.plan import Frame, PlannedVisit
 
 
@@ -48,7 +48,7 @@ class VisitRun:
     frames : sequence of `ReadyFrame`
     timing : `simulator.observing.Timing`
     progress : `simulator.observing.Progress`
-    fan_out : `simulator.fan_out.FanOut`
+    announcer : `simulator.observing.Announcer`
     stop : `threading.Event`
         Ends the exposure without delivery when set.
     """
@@ -61,7 +61,7 @@ class VisitRun:
         frames: Sequence[ReadyFrame],
         timing: Timing,
         progress: Progress,
-        fan_out: FanOut,
+        announcer: Announcer,
         stop: threading.Event,
     ) -> None:
         self._planned = planned
@@ -69,7 +69,7 @@ class VisitRun:
         self._frames = frames
         self._timing = timing
         self._progress = progress
-        self._fan_out = fan_out
+        self._announcer = announcer
         self._stop = stop
         self._visit = planned.visit
         self._announced_at: float | None = None
@@ -85,7 +85,7 @@ class VisitRun:
         self._announced_at = now
         self._visit = _stamp(self._planned.visit, now=now, opens=now + self._timing.lead, number=self._number)
         self._progress.announced(self._visit, self._planned.detectors)
-        self._answers = self._fan_out.announce(self._visit, self._planned.detectors, self._take_answer)
+        self._answers = self._announcer.announce(self._visit, self._planned.detectors, self._take_answer)
         self._thread.start()
 
     def finish(self) -> list[VisitReport]:

@@ -83,7 +83,10 @@ def files(directory: Path) -> set[str]:
 def test_every_visit_is_announced_delivered_and_answered(camera: InstrumentConfig, tmp_path: Path) -> None:
     plan, service, watcher = make_plan(camera), Service(tmp_path), Watcher()
     reports = Observatory(
-        send=service, delivery=DirectoryDelivery(image_dir=tmp_path), timing=QUICK, progress=watcher
+        announcer=FanOut(send=service),
+        delivery=DirectoryDelivery(image_dir=tmp_path),
+        timing=QUICK,
+        progress=watcher,
     ).observe(plan)
     assert [(r.visit.groupId, r.visit.detector) for r in reports] == [
         (p.visit.groupId, d) for p in plan.visits for d in p.detectors
@@ -120,9 +123,9 @@ def test_every_visit_is_announced_delivered_and_answered(camera: InstrumentConfi
 def test_announcements_carry_the_time_they_are_sent(camera: InstrumentConfig, tmp_path: Path) -> None:
     before = time.time()
     service = Service(tmp_path)
-    reports = Observatory(send=service, delivery=DirectoryDelivery(image_dir=tmp_path), timing=QUICK).observe(
-        make_plan(camera, visits=1)
-    )
+    reports = Observatory(
+        announcer=FanOut(send=service), delivery=DirectoryDelivery(image_dir=tmp_path), timing=QUICK
+    ).observe(make_plan(camera, visits=1))
     for visit in service.received:
         assert before <= unix_from_tai(visit.private_sndStamp) <= time.time()
         assert visit.startTime - visit.private_sndStamp == pytest.approx(QUICK.lead, abs=1e-3)
@@ -132,7 +135,7 @@ def test_announcements_carry_the_time_they_are_sent(camera: InstrumentConfig, tm
 def test_two_snaps_come_one_after_the_other(camera: InstrumentConfig, tmp_path: Path) -> None:
     plan, watcher = make_plan(camera, visits=1, detectors=1, snaps=2), Watcher()
     reports = Observatory(
-        send=Service(tmp_path, wanted=2),
+        announcer=FanOut(send=Service(tmp_path, wanted=2)),
         delivery=DirectoryDelivery(image_dir=tmp_path),
         timing=QUICK,
         progress=watcher,
@@ -153,7 +156,7 @@ def test_visits_may_overlap(camera: InstrumentConfig, tmp_path: Path) -> None:
     plan = make_plan(camera, visits=3, detectors=1)
     timing = Timing(lead=0.3, exposure=0.3, cadence=0.05, stage_ahead=None)
     reports = Observatory(
-        send=Service(tmp_path),
+        announcer=FanOut(send=Service(tmp_path)),
         delivery=DirectoryDelivery(image_dir=tmp_path),
         timing=timing,
         progress=watcher,
@@ -167,7 +170,7 @@ def test_frames_may_be_rendered_as_the_night_goes(camera: InstrumentConfig, tmp_
     watcher = Watcher()
     plan = make_plan(camera, visits=3, detectors=1)
     Observatory(
-        send=Service(tmp_path),
+        announcer=FanOut(send=Service(tmp_path)),
         delivery=DirectoryDelivery(image_dir=tmp_path),
         timing=Timing(lead=0.01, exposure=0.01, stage_ahead=0),
         progress=watcher,
@@ -181,7 +184,7 @@ def test_frames_may_be_rendered_as_the_night_goes(camera: InstrumentConfig, tmp_
 def test_an_early_refusal_does_not_stop_the_night(camera: InstrumentConfig, tmp_path: Path) -> None:
     plan = make_plan(camera)
     reports = Observatory(
-        send=lambda _: Answer(422, {"title": "unusable"}),
+        announcer=FanOut(send=lambda _: Answer(422, {"title": "unusable"})),
         delivery=DirectoryDelivery(image_dir=tmp_path),
         timing=QUICK,
     ).observe(plan)
@@ -195,7 +198,9 @@ def test_a_full_disk_ends_the_night_with_its_name(camera: InstrumentConfig, tmp_
             raise OSError(28, "No space left on device", key)
 
     with pytest.raises(OSError, match="No space left"):
-        Observatory(send=Service(tmp_path), delivery=FullDisk(), timing=QUICK).observe(make_plan(camera))
+        Observatory(announcer=FanOut(send=Service(tmp_path)), delivery=FullDisk(), timing=QUICK).observe(
+            make_plan(camera)
+        )
 
 
 def test_a_frame_that_cannot_be_released_is_not_hidden(camera: InstrumentConfig, tmp_path: Path) -> None:
@@ -211,14 +216,14 @@ def test_a_frame_that_cannot_be_released_is_not_hidden(camera: InstrumentConfig,
             return Stuck()
 
     with pytest.raises(PermissionError, match="read-only"):
-        Observatory(send=lambda _: Answer(500), delivery=Delivery(), timing=QUICK).observe(
+        Observatory(announcer=FanOut(send=lambda _: Answer(500)), delivery=Delivery(), timing=QUICK).observe(
             make_plan(camera, visits=1)
         )
 
 
 def test_stopping_leaves_nothing_half_delivered(camera: InstrumentConfig, tmp_path: Path) -> None:
     observatory = Observatory(
-        send=lambda _: Answer(200),
+        announcer=FanOut(send=lambda _: Answer(200)),
         delivery=DirectoryDelivery(image_dir=tmp_path),
         timing=Timing(lead=60.0, exposure=60.0),
     )
