@@ -12,19 +12,21 @@ __all__ = [
     "ServiceSettings",
     "load_ledger_settings",
     "load_service_settings",
+    "load_visit_settings",
 ]
 
 import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, SecretStr
 
 from config.broker_settings import BrokerSettings
 from config.environment import OTHER_VARIABLES
-from config.loading import Settings, load_settings, merge_variables, setting
+from config.ledger_settings import LedgerSettings
+from config.loading import load_settings, merge_variables, setting
 from config.pipelines_config import PipelinesConfig, parse_pipelines_config, pipelines_by_stem
 from config.values import (
     LOG_LEVELS,
@@ -40,7 +42,6 @@ from config.values import (
     SearchPath,
     Seconds,
     Text,
-    expand_user,
     lower_case,
 )
 from models.errors import InvalidConfiguration
@@ -72,25 +73,6 @@ def _parse_pipelines(value: Any) -> Any:
 
 PipelinesField = Annotated[PipelinesConfig, BeforeValidator(_parse_pipelines)]
 Platform = Annotated[Literal["knative", "keda"] | None, BeforeValidator(lower_case)]
-
-
-class LedgerSettings(Settings):
-    """Settings that say where the ledger is; enough to look at it."""
-
-    state_dir: AbsolutePath = setting(
-        "PP_STATE_DIR",
-        default_factory=lambda: expand_user("~/.local/state/prompt-processing"),
-        purpose="directory for what the service keeps itself: ledger, sockets, alerts",
-        example="/var/lib/prompt-processing",
-    )
-    ledger_url: Text = setting(
-        "PP_LEDGER_URL",
-        default_factory=lambda data: f"sqlite:///{data.get('state_dir')}/ledger.sqlite3",
-        purpose="database of the visit ledger, as SQLAlchemy URL",
-        example="sqlite:////var/lib/prompt-processing/ledger.sqlite3",
-        pattern="^[a-z0-9+]+://",
-        repr=False,
-    )
 
 
 class ServiceSettings(BrokerSettings, LedgerSettings):
@@ -317,6 +299,9 @@ class ServiceSettings(BrokerSettings, LedgerSettings):
         return faults + super().check_together(values)
 
 
+ServiceSettingsT = TypeVar("ServiceSettingsT", bound=ServiceSettings)
+
+
 def load_service_settings(
     env: Mapping[str, str] | None = None, file: str | Path | None = None
 ) -> ServiceSettings:
@@ -334,6 +319,26 @@ def load_service_settings(
     models.errors.InvalidConfiguration
         Raised if anything is missing or wrong; the text has a line for each
         fault, with what the variable is for and an example.
+    """
+    return load_visit_settings(ServiceSettings, env=env, file=file)
+
+
+def load_visit_settings(
+    cls: type[ServiceSettingsT], *, env: Mapping[str, str] | None = None, file: str | Path | None = None
+) -> ServiceSettingsT:
+    """Read the settings of something that processes visits.
+
+    Parameters
+    ----------
+    cls : `type`
+        `ServiceSettings`, or a class that adds to them.
+    env, file
+        See `load_service_settings`.
+
+    Raises
+    ------
+    models.errors.InvalidConfiguration
+        Raised if anything is missing or wrong.
     """
     environment, from_file = merge_variables("service", env=env, file=file)
     parsed: dict[str, Any] = dict(environment)
@@ -360,7 +365,7 @@ def load_service_settings(
         if len(paths) > 1
     ]
     return load_settings(
-        ServiceSettings,
+        cls,
         environment=parsed,
         from_file=from_file,
         known=OTHER_VARIABLES,
