@@ -40,12 +40,13 @@ from repos.index import CentralIndex
 from repos.ingest import RawIngester
 from repos.input_finder import InputFinder
 from repos.instrument import ConfiguredInstrument
-from repos.local_repos import LocalRepos, remove_leftovers
+from repos.local_repos import LocalRepos
 from repos.memory_repo import MemoryRepo
 from repos.observation import ObservationReader
 from repos.pipeline_library import PipelineLibrary
 from repos.registry_writer import Outputs
 from repos.retry import is_outage, retry_connections
+from repos.scratch import remove_leftovers
 from repos.service_datasets import ServiceDatasets
 from repos.visit_context import VisitContexts
 from repos.workspace import exported_records

@@ -9,15 +9,11 @@ from __future__ import annotations
 
 __all__ = ["FullRepo", "local_config"]
 
-import contextlib
 import logging
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import filelock
 from lsst.daf.butler import (
     Butler,
     ButlerConfig,
@@ -38,14 +34,10 @@ from repos.full_quanta import build_quanta
 from repos.pipeline_graphs import LoadedPipeline
 from repos.quanta import PlannedQuantum
 from repos.quantum_runner import QuantumRunner, RunReport
+from repos.scratch import ScratchDirectory
 from repos.workspace import FoundInput, IngestedExposure, VisitContext
 
 _log = logging.getLogger(__name__)
-
-#: Prefix of local repos on disk, by which left-overs are known.
-PREFIX = "pp-local-"
-#: File in a local repo that its living owner keeps locked.
-LOCK_NAME = ".in-use"
 
 
 def local_config(central_uri: str, override: str | None = None) -> Config:
@@ -96,13 +88,11 @@ class FullRepo:
         raw_formatter: type[FormatterV2],
     ) -> None:
         self._central = central
-        self._directory = directory
+        self._scratch = ScratchDirectory(directory)
         self._config = config
         self._cache = cache
         self.raw_formatter = raw_formatter
         self.runner = QuantumRunner()
-        self._root: Path | None = None
-        self._lock: filelock.BaseFileLock | None = None
         self._butler: Butler | None = None
 
     @property
@@ -117,19 +107,13 @@ class FullRepo:
         return self._butler
 
     def _make(self) -> Butler:
-        while self._lock is None:
-            self._root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._directory))
-            lock = filelock.FileLock(self._root / LOCK_NAME)
-            # Until it is locked, another slot may take it for a left-over.
-            with contextlib.suppress(filelock.Timeout, FileNotFoundError):
-                lock.acquire(blocking=False)
-                self._lock = lock
+        root = str(self._scratch.path)
         Butler.makeRepo(
-            str(self._root),
+            root,
             config=self._config,
             dimensionConfig=self._central.universe.dimensionConfig,
         )
-        return Butler.from_config(str(self._root), writeable=True)
+        return Butler.from_config(root, writeable=True)
 
     def open(self, context: VisitContext) -> FullWorkspace:
         """Begin a visit."""
@@ -171,12 +155,7 @@ class FullRepo:
         if self._butler is not None:
             self._butler.close()
             self._butler = None
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-        if self._root is not None:
-            shutil.rmtree(self._root, ignore_errors=True)
-            self._root = None
+        self._scratch.remove()
 
 
 class FullWorkspace:

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["LocalRepos", "remove_leftovers"]
+__all__ = ["LocalRepos"]
 
 import logging
-import shutil
-import time
 from collections.abc import Iterable
-from pathlib import Path
-
-import filelock
 
 from config.settings import LocalRepoForm
-from repos.full_repo import LOCK_NAME, PREFIX, FullRepo
+from repos.full_repo import FullRepo
 from repos.memory_repo import MemoryRepo
 from repos.pipeline_graphs import LoadedPipeline
 from repos.workspace import VisitContext, Workspace
 
 _log = logging.getLogger(__name__)
-
-
-#: Seconds for which a repo may be without a lock: it is just being made.
-_UNLOCKED_AGE = 60.0
 
 
 class LocalRepos:
@@ -69,36 +60,3 @@ class LocalRepos:
         """Remove what is on disk."""
         self._memory.close()
         self._full.close()
-
-
-def remove_leftovers(directory: Path) -> int:
-    """Remove the local repos of slots that died.
-
-    Returns
-    -------
-    removed : `int`
-        How many there were.
-    """
-    removed = 0
-    for root in directory.glob(f"{PREFIX}*"):
-        if not (root / LOCK_NAME).exists() and _age(root) < _UNLOCKED_AGE:
-            continue
-        lock = filelock.FileLock(root / LOCK_NAME)
-        try:
-            lock.acquire(blocking=False)
-        except (filelock.Timeout, OSError):
-            continue
-        try:
-            shutil.rmtree(root, ignore_errors=True)
-        finally:
-            lock.release()
-        removed += 1
-    return removed
-
-
-def _age(path: Path) -> float:
-    """Return the seconds since a directory was last changed."""
-    try:
-        return time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0

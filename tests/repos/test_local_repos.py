@@ -15,9 +15,9 @@ from sketch.formatters import ImageFormatter
 
 from repos.central import CentralRepo
 from repos.dataset_cache import DatasetCache
-from repos.full_repo import LOCK_NAME, PREFIX, FullRepo, local_config
-from repos.local_repos import remove_leftovers
+from repos.full_repo import FullRepo, local_config
 from repos.memory_repo import MemoryRepo
+from repos.scratch import LOCK_NAME, PREFIX, remove_leftovers
 from repos.workspace import FoundInput, VisitContext
 from tests.repos.sketch_repo import DETECTOR, INSTRUMENT, sketch_data_ids
 
