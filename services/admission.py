@@ -6,22 +6,14 @@ well-formed visit.
 
 from __future__ import annotations
 
-__all__ = [
-    "Answer",
-    "Selector",
-    "Slots",
-    "VisitAdmission",
-    "VisitLedger",
-    "VisitObserver",
-]
+__all__ = ["Answer", "VisitAdmission"]
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 from models.errors import (
     AlreadyInProgress,
@@ -32,20 +24,16 @@ from models.errors import (
     StaleVisit,
     UnusableVisit,
 )
-from models.events import OutboxMessage
-from models.ledger import Claim
 from models.outcomes import Result, VisitOutcome
-from models.pipelines import SelectedPipelines
 from models.times import day_obs, output_date
 from models.visits import FannedOutVisit, VisitKey
+from services.admission_parts import MetricsSink, Selector, Slots, VisitLedger, VisitObserver
+from services.bookkeeping import Bookkeeping
 from services.images import ImageListener, ImageSubscription
 from services.slots.attendance import ImageFeed
 from services.slots.protocol import Finished, ProcessVisit
 
 _log = logging.getLogger(__name__)
-
-#: Pauses between attempts to record a result, seconds; the last repeats.
-_RECORD_PAUSES = (0.2, 1.0, 5.0, 15.0)
 
 #: What the last line of a visit's log calls its result.
 _LOG_WORDS = {
@@ -54,90 +42,6 @@ _LOG_WORDS = {
     Result.FAILED: "Error",
     Result.NOT_RETRIABLE: "Error",
 }
-
-
-class VisitLedger(Protocol):
-    """Remembers what became of each visit of a deployment."""
-
-    def claim(self, visit: FannedOutVisit, deployment_id: str, day_obs: int) -> Claim:
-        """Ask to process a visit; atomic.
-
-        Raises
-        ------
-        models.errors.TemporarilyUnavailable
-            Raised if the ledger cannot be reached.
-        """
-
-    def finish(
-        self,
-        visit: FannedOutVisit,
-        deployment_id: str,
-        day_obs: int,
-        outcome: VisitOutcome,
-        outbox: Sequence[OutboxMessage],
-    ) -> None:
-        """Record a result and its messages in one transaction, whether or not
-        the claim could be recorded.
-
-        Raises
-        ------
-        models.errors.TemporarilyUnavailable
-            Raised if the ledger cannot be reached.
-        """
-
-
-class Selector(Protocol):
-    """Chooses the pipelines of a visit."""
-
-    def select(self, visit: FannedOutVisit) -> SelectedPipelines:
-        """Return the pipelines.
-
-        Raises
-        ------
-        models.errors.NoPipelineApplies
-            Raised if there is nothing to run.
-        """
-
-
-class Slots(Protocol):
-    """Processes visits; see `services.slots.pool.SlotPool`."""
-
-    def deployment_id(self, timeout: float) -> str:
-        """Return the deployment id.
-
-        Raises
-        ------
-        models.errors.TemporarilyUnavailable
-            Raised if no slot has been ready by then.
-        """
-
-    def run(self, request: ProcessVisit, images: ImageFeed) -> Finished:
-        """Process a visit.
-
-        Raises
-        ------
-        models.errors.ProcessingError
-            Raised if the slots cannot give an answer of their own.
-        """
-
-
-class VisitObserver(Protocol):
-    """Counts visits."""
-
-    def received(self, visit: FannedOutVisit) -> None:
-        """A visit has come in."""
-
-    def accepted(self, visit: FannedOutVisit) -> None:
-        """A visit is being processed from now on."""
-
-    def finished(self, visit: FannedOutVisit, outcome: VisitOutcome, seconds: float) -> None:
-        """An accepted visit is over."""
-
-    def refused(self, visit: FannedOutVisit, error: PromptProcessingError) -> None:
-        """A visit was not accepted."""
-
-    def answered(self, visit: FannedOutVisit) -> None:
-        """A visit has its answer, whatever that is."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +81,11 @@ class VisitAdmission:
         Returns the present time, TAI.
     labels : callable
         Called with labels for the log, returns a context in which they hold.
+    refresh_interval : `float`, optional
+        Seconds between two signs of life of a running visit in the ledger;
+        none by default.
+    metrics : `MetricsSink`, optional
+        Where the metrics of visits go.
     """
 
     def __init__(
@@ -194,32 +103,34 @@ class VisitAdmission:
         record_timeout: float,
         tai_now: Callable[[], float],
         labels: Callable[[Mapping[str, object]], AbstractContextManager[object]],
+        refresh_interval: float | None = None,
+        metrics: MetricsSink | None = None,
     ) -> None:
+        self._metrics = metrics
         self._instrument = instrument
         self._detectors = detectors
         self._selector = selector
-        self._ledger = ledger
+        self._books = Bookkeeping(
+            ledger=ledger, record_timeout=record_timeout, refresh_interval=refresh_interval
+        )
         self._images = images
         self._slots = slots
         self._observer = observer
         self._message_expiration = message_expiration
         self._start_timeout = start_timeout
-        self._record_timeout = record_timeout
         self._tai_now = tai_now
         self._labels = labels
         self._lock = threading.Lock()
         self._running: set[VisitKey] = set()
-        self._ledger_trouble: str | None = None
-        self._stopping = threading.Event()
 
     @property
     def ledger_trouble(self) -> str | None:
         """What was wrong with the ledger when it was last needed."""
-        return self._ledger_trouble
+        return self._books.trouble
 
     def stop_waiting(self) -> None:
         """Give up soon on what could take long: the service is stopping."""
-        self._stopping.set()
+        self._books.stop_waiting()
 
     def handle(self, visit: FannedOutVisit) -> Answer:
         """Process a visit, or say what became of it before.
@@ -263,12 +174,46 @@ class VisitAdmission:
             )
             return answer
 
+    def write_off(self, visit: FannedOutVisit, why: str) -> Answer:
+        """Record that a visit failed, without processing it.
+
+        Parameters
+        ----------
+        visit : `models.visits.FannedOutVisit`
+        why : `str`
+            For people.
+
+        Returns
+        -------
+        answer : `Answer`
+            The failure, or what became of the visit before.
+
+        Raises
+        ------
+        models.errors.AlreadyInProgress
+            Raised if the visit is being processed now.
+        models.errors.TemporarilyUnavailable
+            Raised if it cannot be recorded now.
+        """
+        deployment_id = self._slots.deployment_id(self._start_timeout)
+        outcome = VisitOutcome(result=Result.FAILED, title="GivenUp", detail=why)
+        with self._sole(visit):
+            claim = self._books.write_off(visit, deployment_id, day_obs(self._tai_now()), outcome)
+        if claim.outcome is not None:
+            return Answer(visit=visit, outcome=claim.outcome, repeated=True)
+        if not claim.granted:
+            raise AlreadyInProgress(f"{visit} is being processed now")
+        self._observer.accepted(visit)
+        self._observer.finished(visit, outcome, 0.0)
+        _log.error("Error: %s: failed: %s", visit, why)
+        return Answer(visit=visit, outcome=outcome)
+
     def _answer(self, visit: FannedOutVisit, began_tai: float) -> Answer:
         self._check(visit)
         pipelines = self._selector.select(visit)
         with self._sole(visit):
             deployment_id = self._slots.deployment_id(self._start_timeout)
-            claim = self._claim(visit, deployment_id, day_obs(began_tai))
+            claim = self._books.claim(visit, deployment_id, day_obs(began_tai))
             if not claim.granted:
                 if claim.outcome is None:
                     raise AlreadyInProgress(f"{visit} is being processed now")
@@ -281,9 +226,12 @@ class VisitAdmission:
             )
             self._observer.accepted(visit)
             begin = time.monotonic()
-            finished = self._process(request)
-            outcome = self._record(request, deployment_id, day_obs(began_tai), finished)
+            with self._books.holding(visit, deployment_id):
+                finished = self._process(request)
+                outcome = self._books.record(visit, deployment_id, day_obs(began_tai), finished)
             self._observer.finished(visit, outcome, time.monotonic() - begin)
+            if self._metrics is not None:
+                self._metrics.offer(finished.measurements)
             return Answer(visit=visit, outcome=outcome)
 
     def _check(self, visit: FannedOutVisit) -> None:
@@ -312,18 +260,6 @@ class VisitAdmission:
             with self._lock:
                 self._running.discard(visit.key)
 
-    def _claim(self, visit: FannedOutVisit, deployment_id: str, day: int) -> Claim:
-        try:
-            claim = self._ledger.claim(visit, deployment_id, day)
-        except ProcessingError as error:
-            self._ledger_trouble = str(error)
-            # The APDB and deterministic ids keep a repetition harmless, and a
-            # visit that waits for its ledger is a visit lost.
-            _log.error("The ledger cannot be asked about %s; processing goes on: %s", visit, error)
-            return Claim(granted=True)
-        self._ledger_trouble = None
-        return claim
-
     def _process(self, request: ProcessVisit) -> Finished:
         visit = request.visit
         feed = ImageFeed()
@@ -348,47 +284,6 @@ class VisitAdmission:
             # The slot still looks for itself what has arrived.
             _log.exception("Cannot listen for the images of %s; they will only be looked for.", visit)
             return None
-
-    def _record(
-        self, request: ProcessVisit, deployment_id: str, day: int, finished: Finished
-    ) -> VisitOutcome:
-        """Record a result, for as long as it takes or is allowed."""
-        deadline = time.monotonic() + self._record_timeout
-        attempt = 0
-        while True:
-            try:
-                self._ledger.finish(request.visit, deployment_id, day, finished.outcome, finished.outbox)
-            except Exception as error:
-                self._ledger_trouble = str(error)
-                pause = _RECORD_PAUSES[min(attempt, len(_RECORD_PAUSES) - 1)]
-                attempt += 1
-                out_of_time = time.monotonic() + pause > deadline
-                if out_of_time or self._stopping.wait(pause):
-                    return self._give_up(request, finished, error)
-                _log.warning("Recording the result of %s failed; trying again: %s", request.visit, error)
-            else:
-                self._ledger_trouble = None
-                return finished.outcome
-
-    def _give_up(self, request: ProcessVisit, finished: Finished, error: Exception) -> VisitOutcome:
-        # Somebody must be able to bring this in by hand.
-        _log.critical(
-            "The result of %s could not be recorded (%s). Outcome: %s. Messages: %r",
-            request.visit,
-            error,
-            finished.outcome.model_dump_json(),
-            finished.outbox,
-        )
-        outcome = finished.outcome
-        if outcome.result is Result.INTERRUPTED or (outcome.result is Result.FAILED and not finished.outbox):
-            return outcome
-        return outcome.model_copy(
-            update={
-                "result": Result.NOT_RETRIABLE,
-                "title": "ResultNotRecorded",
-                "detail": f"the visit ended {outcome.result}, but that could not be recorded: {error}",
-            }
-        )
 
 
 def _outcome_of(error: ProcessingError) -> VisitOutcome:

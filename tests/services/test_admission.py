@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -52,6 +53,7 @@ class World:
         self.image: FoundImage | None = None
         self.images: list[FoundImage] = []
         self.hold: threading.Event | None = None
+        self.refreshed: list[FannedOutVisit] = []
         self.labels: list[Mapping[str, object]] = []
         self.observed: list[str] = []
 
@@ -68,6 +70,14 @@ class World:
         if isinstance(claim, Exception):
             raise claim
         return claim
+
+    def refresh(self, visit: FannedOutVisit, deployment_id: str) -> bool:
+        self.refreshed.append(visit)
+        if len(self.refreshed) == 1:
+            raise TemporarilyUnavailable("away")
+        if len(self.refreshed) == 3 and self.hold:
+            self.hold.set()
+        return True
 
     def finish(
         self,
@@ -321,6 +331,57 @@ def test_stopping_service_does_not_wait_for_the_ledger(world: World) -> None:
     admission = world.admission(record_timeout=3600.0)
     admission.stop_waiting()
     assert admission.handle(visit()).outcome.result is Result.NOT_RETRIABLE
+
+
+def test_result_that_can_never_be_recorded_ends_the_visit_all_the_same(world: World) -> None:
+    """Else its row would say for ever that it is being processed."""
+    world.result = Finished(outcome=VisitOutcome(result=Result.PROCESSED), outbox=(MESSAGE,))
+    world.failures = [ValueError("a string cannot contain NUL")]
+    assert world.admission(record_timeout=0.0).handle(visit()).outcome.result is Result.NOT_RETRIABLE
+    ((outcome, outbox),) = world.recorded
+    assert (outcome.result, outbox) == (Result.NOT_RETRIABLE, ())
+
+
+def test_claim_is_refreshed_while_the_visit_runs_whatever_the_ledger_does(world: World) -> None:
+    world.hold = threading.Event()
+    first = visit()
+    admission = world.admission(refresh_interval=0.01)
+    assert admission.handle(first).outcome.result is Result.PROCESSED
+    assert world.refreshed[:3] == [first] * 3
+    held = len(world.refreshed)
+    time.sleep(0.1)
+    assert len(world.refreshed) <= held + 1
+    world.hold = None
+    world.refreshed.clear()
+    assert admission.handle(visit()).outcome.result is Result.PROCESSED
+
+
+def test_writing_off(world: World) -> None:
+    answer = world.admission().write_off(visit(), "delivered twice")
+    assert (answer.outcome.result, answer.outcome.detail) == (Result.FAILED, "delivered twice")
+    assert [outcome for outcome, _ in world.recorded] == [answer.outcome]
+    assert world.requests == []
+
+
+def test_writing_off_respects_a_result_that_stands(world: World) -> None:
+    world.claims = [Claim(granted=False, outcome=VisitOutcome(result=Result.PROCESSED))]
+    answer = world.admission().write_off(visit(), "delivered twice")
+    assert (answer.outcome.result, answer.repeated) == (Result.PROCESSED, True)
+    assert world.recorded == []
+
+
+@pytest.mark.parametrize(
+    ("claim", "error"),
+    [
+        (Claim(granted=False), AlreadyInProgress),
+        (TemporarilyUnavailable("away"), TemporarilyUnavailable),
+    ],
+)
+def test_not_written_off(world: World, claim: Claim | Exception, error: type[Exception]) -> None:
+    world.claims = [claim]
+    with pytest.raises(error):
+        world.admission().write_off(visit(), "delivered twice")
+    assert world.recorded == []
 
 
 def test_images_of_the_past_are_passed_on(world: World) -> None:
