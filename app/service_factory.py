@@ -29,7 +29,9 @@ from models.errors import InvalidConfiguration
 from models.geometry import detector_center
 from models.times import day_obs, tai_from_unix
 from models.visits import FannedOutVisit
+from repos.bucket_listener import BucketListener
 from repos.image_watch import DirectoryWatch
+from repos.kafka_clients import KafkaAccess
 from repos.ledger import Ledger
 from repos.ledger_database import LedgerLock, create_ledger_engine
 from services.admission import VisitAdmission
@@ -108,7 +110,7 @@ def build_service(settings: ServiceSettings) -> PromptService:
         token=settings.token.get_secret_value() or None,
         dependencies={
             "ledger": lambda: admission.ledger_trouble,
-            "images": lambda: None if images.is_alive else "nobody listens; images are only looked for",
+            "images": lambda: images.trouble,
             "metrics port": lambda: metrics_port.trouble,
         },
         on_start=start,
@@ -148,13 +150,19 @@ def _find_camera(settings: ServiceSettings) -> InstrumentConfig | None:
     return load_instrument(path)
 
 
-def _image_listener(settings: ServiceSettings) -> DirectoryWatch:
-    if settings.image_directory is None:
-        raise InvalidConfiguration(
-            "IMAGE_BUCKET: this version cannot listen for images in a bucket; set PP_IMAGE_DIRECTORY instead"
+def _image_listener(settings: ServiceSettings) -> DirectoryWatch | BucketListener:
+    if settings.image_directory is not None:
+        return DirectoryWatch(
+            settings.image_directory, memory=settings.image_memory, polling=settings.image_polling
         )
-    return DirectoryWatch(
-        settings.image_directory, memory=settings.image_memory, polling=settings.image_polling
+    # The settings see to it that both are there.
+    assert settings.image_bucket is not None and settings.kafka_cluster is not None
+    return BucketListener(
+        KafkaAccess(settings.kafka_cluster),
+        topic=settings.bucket_topic,
+        bucket=settings.image_bucket,
+        memory=settings.image_memory,
+        offset_reset=settings.bucket_notification_kafka_offset_reset,
     )
 
 

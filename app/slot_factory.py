@@ -26,6 +26,7 @@ from pipelines.warm_up import warm_up as warm_up_pipelines
 from repos.alert_files import AlertFileSink
 from repos.alert_topic import AlertFraming, AlertTopicSink
 from repos.apdb import ApdbClient
+from repos.bucket_images import BucketImageStore
 from repos.central import CentralRepo
 from repos.collections import output_run, raw_run
 from repos.dataset_cache import DatasetCache
@@ -44,8 +45,10 @@ from repos.local_repos import LocalRepos
 from repos.memory_repo import MemoryRepo
 from repos.observation import ObservationReader
 from repos.pipeline_library import PipelineLibrary
+from repos.raw_presence import RawPresence
 from repos.registry_writer import Outputs
 from repos.retry import is_outage, retry_connections
+from repos.s3_client import create_s3_client
 from repos.scratch import remove_leftovers
 from repos.service_datasets import ServiceDatasets
 from repos.visit_context import VisitContexts
@@ -56,7 +59,7 @@ from services.conductor import VisitProcessor
 from services.execution import PipelineExecution
 from services.export import Exporter, Handover
 from services.image_intake import ImageIntake
-from services.images import ImageAwaiter
+from services.images import ImageAwaiter, ImageStore
 from services.preload import Preloader
 from services.slots.protocol import Finished, ProcessVisit, SlotBlueprint, SlotChannel
 
@@ -260,6 +263,23 @@ class SlotFactory:
             skymap=self._settings.skymap,
         )
 
+    @cached_property
+    def image_store(self) -> ImageStore:
+        """Where raw images are read."""
+        settings = self._settings
+        if settings.image_directory is not None:
+            return DirectoryImageStore(settings.image_directory)
+        assert settings.image_bucket is not None, "the settings see to it"
+        return BucketImageStore(
+            client=create_s3_client(
+                settings.s3_endpoint_url, validate_buckets=not settings.lsst_disable_bucket_validation
+            ),
+            bucket=settings.image_bucket,
+            directory=settings.local_repos,
+            presence=RawPresence(settings.raw_microservice) if settings.raw_microservice else None,
+            detector_names={d.id: d.name for d in self.camera.detectors},
+        )
+
     def create_image_intake(self) -> ImageIntake:
         """Return what waits for images.
 
@@ -269,9 +289,7 @@ class SlotFactory:
             Raised if the central repo has no dataset type for raw images.
         """
         settings = self._settings
-        if settings.image_directory is None:
-            raise InvalidConfiguration("PP_IMAGE_DIRECTORY must be set: raw images come from a directory")
-        store = DirectoryImageStore(settings.image_directory)
+        store = self.image_store
         raw_type = self.central.dataset_type("raw")
         if raw_type is None:
             raise InvalidConfiguration(f"the central repo {settings.central_repo} has no dataset type raw")
@@ -400,4 +418,5 @@ class Application:
     def close(self) -> None:
         """Remove the local repo and close connections."""
         self._factory.local_repos.close()
+        self._factory.image_store.close()
         self._factory.central.close()

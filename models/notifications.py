@@ -69,8 +69,11 @@ class _Object(BaseModel):
     @field_validator("key")
     @classmethod
     def _is_text(cls, value: str) -> str:
-        # JSON can spell halves of characters, which no server can be asked for.
+        # JSON can spell halves of characters, which no server can be asked
+        # for, and what no file can be named.
         value.encode()
+        if "\0" in value:
+            raise ValueError("the key holds a NUL")
         return value
 
 

@@ -9,7 +9,15 @@ the central repo knows are left out.
 
 from __future__ import annotations
 
-__all__ = ["FoundImage", "LocalImage", "RawForm", "RawKey", "generic_prefix", "parse_raw_key"]
+__all__ = [
+    "FoundImage",
+    "LocalImage",
+    "RawForm",
+    "RawKey",
+    "generic_prefix",
+    "has_group_prefix",
+    "parse_raw_key",
+]
 
 import re
 from dataclasses import dataclass, field
@@ -184,6 +192,11 @@ def parse_raw_key(key: str) -> RawKey:
 def generic_prefix(instrument: str, detector: int, group: str, snap: int) -> str:
     """Return what the keys of one snap begin with, in the generic form."""
     return f"{instrument}/{detector}/{group}/{snap}/"
+
+
+def has_group_prefix(instrument: str) -> bool:
+    """Say whether the keys of an instrument's raws begin with `generic_prefix`."""
+    return instrument not in _LSST_CAMERAS and instrument != _IMSIM_CAMERA
 
 
 def _parse_lsst(key: str, instrument: str) -> RawKey:

@@ -122,6 +122,11 @@ class DirectoryWatch:
         """Whether images are being watched for."""
         return self._thread is not None and self._thread.is_alive()
 
+    @property
+    def trouble(self) -> str | None:
+        """What keeps images from being heard of; None if nothing does."""
+        return None if self.is_alive else "nobody listens; images are only looked for"
+
     def subscribe(
         self,
         instrument: str,
