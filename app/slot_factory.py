@@ -269,7 +269,8 @@ class SlotFactory:
         settings = self._settings
         if settings.image_directory is not None:
             return DirectoryImageStore(settings.image_directory)
-        assert settings.image_bucket is not None, "the settings see to it"
+        if settings.image_bucket is None:
+            raise InvalidConfiguration("IMAGE_BUCKET or PP_IMAGE_DIRECTORY must be set: raws come from there")
         return BucketImageStore(
             client=create_s3_client(
                 settings.s3_endpoint_url, validate_buckets=not settings.lsst_disable_bucket_validation
