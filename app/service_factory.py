@@ -1,8 +1,8 @@
 """Wiring of the parent process: everything but the middleware.
 
 Visits may come to it over HTTP (`app.web_factory`) or from a stream
-(`app.worker_factory`). Nothing here may import ``lsst`` or ``astropy``: they would cost the parent,
-which only passes visits on, as much memory as a slot.
+(`app.worker_factory`). Nothing here may import ``lsst`` or ``astropy``: they
+would cost the parent, which only passes visits on, as much memory as a slot.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ from repos.image_watch import DirectoryWatch
 from repos.kafka_clients import KafkaAccess
 from repos.ledger import Ledger
 from repos.ledger_database import LedgerLock, create_ledger_engine
+from repos.sasquatch import SasquatchClient
 from services.admission import VisitAdmission
+from services.metrics_upload import MetricsUpload
 from services.selection import PipelineSelector
 from services.slots.pool import SlotPool
 from services.slots.process import TemplateProcess
@@ -51,9 +53,19 @@ SLOT_APPLICATION = "app.slot_factory:prepare_template"
 _WAITING_PER_SLOT = 2
 _WAITING_AT_LEAST = 64
 
+#: Time without a sign of life after which a process is taken for dead.
+_LEASE = timedelta(seconds=60)
 
-def build_service(settings: ServiceSettings) -> PromptService:
+
+def build_service(settings: ServiceSettings, *, lease: timedelta = _LEASE) -> PromptService:
     """Wire the service.
+
+    Parameters
+    ----------
+    settings : `config.settings.ServiceSettings`
+    lease : `datetime.timedelta`, optional
+        Time without a sign of life after which another process may claim the
+        visits of this one, where the ledger is shared.
 
     Raises
     ------
@@ -69,7 +81,7 @@ def build_service(settings: ServiceSettings) -> PromptService:
         engine,
         owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
         # An embedded ledger is tidied up when the service starts again.
-        lease=None if embedded else _longest_visit(settings),
+        lease=None if embedded else lease,
     )
     images = _image_listener(settings)
     pool = SlotPool(
@@ -77,6 +89,7 @@ def build_service(settings: ServiceSettings) -> PromptService:
         template=TemplateSupervisor(launch=lambda: TemplateProcess.launch(SLOT_APPLICATION)),
     )
     metrics = ServiceMetrics(instrument=settings.rubin_instrument, snapshot=pool.snapshot)
+    upload = _metrics_upload(settings)
     metrics_port = MetricsPort(settings.metrics_port, metrics.registry)
     admission = VisitAdmission(
         instrument=settings.rubin_instrument,
@@ -95,8 +108,14 @@ def build_service(settings: ServiceSettings) -> PromptService:
         record_timeout=settings.worker_timeout,
         tai_now=_tai_now,
         labels=log_labels,
+        refresh_interval=None if embedded else lease.total_seconds() / 3,
+        metrics=upload,
     )
     start: list[Callable[[], object]] = [images.start, metrics_port.start]
+    close: list[Callable[[], object]] = [images.stop, metrics_port.stop]
+    if upload is not None:
+        start.append(upload.start)
+        close.append(upload.stop)
     if embedded:
         start.insert(0, ledger.recover_orphans)
     return PromptService(
@@ -112,9 +131,10 @@ def build_service(settings: ServiceSettings) -> PromptService:
             "ledger": lambda: admission.ledger_trouble,
             "images": lambda: images.trouble,
             "metrics port": lambda: metrics_port.trouble,
+            "sasquatch": lambda: upload.trouble if upload is not None else None,
         },
         on_start=start,
-        on_close=[images.stop, metrics_port.stop, engine.dispose, lock.release],
+        on_close=[*close, engine.dispose, lock.release],
     )
 
 
@@ -128,12 +148,6 @@ def _pool_config(settings: ServiceSettings) -> PoolConfig:
         renew_after=settings.worker_restart_freq,
         memory_limit=settings.slot_memory_limit << 20 or None,
     )
-
-
-def _longest_visit(settings: ServiceSettings) -> timedelta:
-    """Return how long a visit may be in work, its result's recording included."""
-    seconds = settings.queue_timeout + 2 * settings.worker_timeout + settings.worker_grace_period
-    return timedelta(seconds=seconds)
 
 
 def queue_length(settings: ServiceSettings) -> int:
@@ -164,6 +178,17 @@ def _image_listener(settings: ServiceSettings) -> DirectoryWatch | BucketListene
         memory=settings.image_memory,
         offset_reset=settings.bucket_notification_kafka_offset_reset,
     )
+
+
+def _metrics_upload(settings: ServiceSettings) -> MetricsUpload | None:
+    if not settings.sasquatch_url:
+        return None
+    client = SasquatchClient(
+        settings.sasquatch_url,
+        token=settings.sasquatch_token.get_secret_value(),
+        namespace=settings.daf_butler_sasquatch_namespace,
+    )
+    return MetricsUpload(client)
 
 
 def _center(camera: InstrumentConfig | None, visit: FannedOutVisit) -> tuple[float, float] | None:

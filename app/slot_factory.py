@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ["SlotFactory", "prepare_template"]
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from app.rehearsal import imaginary_visit, import_readers, rehearse
 from config.instruments import InstrumentConfig, find_instrument_file, load_instrument
 from config.settings import PROJECT, ServiceSettings, load_service_settings
 from models.errors import InvalidConfiguration, ProcessingError
+from models.metrics import MeasuredBundle
 from pipelines.apdb_access import open_apdb
 from pipelines.warm_up import warm_up as warm_up_pipelines
 from repos.alert_files import AlertFileSink
@@ -42,6 +43,7 @@ from repos.ingest import RawIngester
 from repos.input_finder import InputFinder
 from repos.instrument import ConfiguredInstrument
 from repos.local_repos import LocalRepos
+from repos.measurements import collect_measurements
 from repos.memory_repo import MemoryRepo
 from repos.observation import ObservationReader
 from repos.pipeline_library import PipelineLibrary
@@ -52,7 +54,7 @@ from repos.s3_client import create_s3_client
 from repos.scratch import remove_leftovers
 from repos.service_datasets import ServiceDatasets
 from repos.visit_context import VisitContexts
-from repos.workspace import exported_records
+from repos.workspace import Workspace, exported_records
 from services.alerts import AlertPublisher, AlertSink, CopyingAlertSink
 from services.collaborators import Collaborators
 from services.conductor import VisitProcessor
@@ -243,6 +245,7 @@ class SlotFactory:
                 alerts=AlertPublisher(sink=self.create_alert_sink()),
                 exporter=self.create_exporter(),
                 export_records=lambda records: exported_records(central.universe, records),
+                measurements=self.create_measurements(),
                 apdb=self.apdb,
                 on_exposures=add_exposures,
                 retry=lambda action: retry_connections(action, delay=self._settings.repo_retry_delay),
@@ -324,6 +327,10 @@ class SlotFactory:
             schema_id=settings.alert_schema_id,
         )
         return CopyingAlertSink(topic, copies=files) if files is not None else topic
+
+    def create_measurements(self) -> Callable[[Workspace], tuple[MeasuredBundle, ...]]:
+        """Return what collects the metrics that are to be uploaded."""
+        return collect_measurements if self._settings.sasquatch_url else lambda _: ()
 
     def create_exporter(self) -> Exporter:
         """Return what exports outputs."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Metric", "MetricMeasurementBundle"]
+__all__ = ["MeasuredBundle", "Metric", "MetricMeasurementBundle"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, RootModel
 
@@ -28,3 +31,31 @@ class Metric(BaseModel):
 
 class MetricMeasurementBundle(RootModel[dict[str, list[Metric]]]):
     """Metrics by the name of the action that measured them."""
+
+
+@dataclass(frozen=True)
+class MeasuredBundle:
+    """A dataset of metrics, with what it belongs to, for upload.
+
+    Attributes
+    ----------
+    id : `str`
+        The dataset's UUID.
+    dataset_type, run : `str`
+    data_id : `dict` [`str`, `int` or `str`]
+        Every dimension that is known, implied ones included.
+    values : `dict` [`str`, `dict` [`str`, `float`]]
+        Values by metric, by the action that measured them.
+    unix_time : `float`
+        When they were measured, UTC unix seconds.
+    tag : `str` or `None`
+        Name that the bundle gives the data it was measured on.
+    """
+
+    id: str
+    dataset_type: str
+    run: str
+    data_id: Mapping[str, int | str]
+    values: Mapping[str, Mapping[str, float]]
+    unix_time: float
+    tag: str | None = None

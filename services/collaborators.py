@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from models.metrics import MeasuredBundle
 from models.visits import FannedOutVisit
 from services.alerts import AlertPublisher
 from services.execution import PipelineExecution, PipelineWorkspace
@@ -109,6 +110,8 @@ class Collaborators:
     exporter: Exporter
     export_records: Callable[[Sequence[Any]], Sequence[Any]]
     """Chooses the dimension records that go out."""
+    measurements: Callable[[Any], tuple[MeasuredBundle, ...]]
+    """Collects the metrics of a visit that are to be uploaded."""
     apdb: VisitDatabase
     on_exposures: Callable[[Sequence[int]], None]
     """Told which exposures are processed, for the labels of log messages."""

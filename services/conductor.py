@@ -27,6 +27,7 @@ from models.errors import (
     TaskFailed,
     TemporarilyUnavailable,
 )
+from models.metrics import MeasuredBundle
 from models.outcomes import Result, VisitOutcome
 from services.collaborators import Collaborators
 from services.export import ExportedOutputs
@@ -302,7 +303,18 @@ class VisitProcessor:
             warnings=tuple(state.warnings),
             timings=state.timings(),
         )
-        return Finished(outcome=outcome, outbox=(*exported.messages, *alerts.messages))
+        return Finished(
+            outcome=outcome,
+            outbox=(*exported.messages, *alerts.messages),
+            measurements=self._measured(state) if exported.count else (),
+        )
+
+    def _measured(self, state: VisitState) -> tuple[MeasuredBundle, ...]:
+        try:
+            return self._with.measurements(state.workspace)
+        except Exception:  # no metric is worth a visit
+            _log.exception("The metrics of %s are not uploaded.", state.visit)
+            return ()
 
     def _export(self, state: VisitState) -> ExportedOutputs:
         run = state.main_run or state.context.preload_run

@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 
 from models.errors import Interrupted, NotRetriable, ProcessingError, ServiceBusy, TemporarilyUnavailable
 from models.outcomes import Result
@@ -24,7 +25,6 @@ from services.slots.protocol import (
     ForkSlot,
     ProcessVisit,
     Stage,
-    Stop,
 )
 from services.slots.state import PoolConfig, PoolSnapshot, Slot, SlotState
 from services.slots.supervisor import TemplateSupervisor
@@ -92,6 +92,14 @@ class SlotPool:
                 raise TemporarilyUnavailable(f"no slot is ready yet{self._troubles()}; try again later")
             return self._deployment_id
 
+    def wait_free(self, timeout: float) -> bool:
+        """Wait until a slot is free, or `timeout` seconds have passed; return
+        whether one is.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._count(SlotState.FREE) or self._closing.is_set(), timeout)
+            return bool(self._count(SlotState.FREE))
+
     def run(self, request: ProcessVisit, images: ImageFeed) -> Finished:
         """Process a visit in a slot, waiting for one if need be.
 
@@ -138,7 +146,7 @@ class SlotPool:
         update: dict[str, object] = {"timings": outcome.timings.model_copy(update={"queued": queued})}
         if outcome.result is Result.INTERRUPTED and attendance.stopped_because:
             update["detail"] = f"the visit was stopped: {attendance.stopped_because}"
-        return Finished(outcome=outcome.model_copy(update=update), outbox=finished.outbox)
+        return replace(finished, outcome=outcome.model_copy(update=update))
 
     def snapshot(self, *, with_memory: bool = False) -> PoolSnapshot:
         """Return what the pool looks like now.
@@ -180,11 +188,11 @@ class SlotPool:
                 slot.process = None
             self._leaving.clear()
         for process in processes:
-            _dismiss(process)
+            process.dismiss()
         deadline = time.monotonic() + _LEAVING_TIME
         for process in processes:
             process.wait(max(0.0, deadline - time.monotonic()))
-            _end(process)
+            process.end()
         self._template.close()
 
     # -- visits
@@ -258,7 +266,7 @@ class SlotPool:
     ) -> ProcessingError:
         """Decide what a slot's death means for its visit, and replace it."""
         code = self._template.how_exited(process.pid, timeout=2.0)
-        _end(process)
+        process.end()
         what = f"the slot of {request.visit} {describe_exit(code)} at stage {attendance.stage}"
         if attendance.stopped_because:
             what += f", told to stop because {attendance.stopped_because}"
@@ -296,7 +304,7 @@ class SlotPool:
             _log.error("Cannot ask a new slot what the APDB holds of %s: %s", exposures, error)
         if answer is None:
             if process is not None:
-                _end(process)
+                process.end()
             self._bring_up(slot)
             return None
         assert process is not None
@@ -314,7 +322,7 @@ class SlotPool:
     def _replace(self, slot: Slot, detail: str = "") -> None:
         """Let a slot's process go and start another."""
         if slot.process is not None:
-            _dismiss(slot.process)
+            slot.process.dismiss()
             self._leaving[slot.process] = time.monotonic() + _LEAVING_TIME
         slot.process = None
         slot.state = SlotState.STARTING
@@ -344,7 +352,7 @@ class SlotPool:
     def _install(self, slot: Slot, process: SlotProcess) -> None:
         with self._changed:
             if self._closing.is_set():
-                _end(process)
+                process.end()
                 return
             slot.process = process
             slot.state = SlotState.FREE
@@ -366,7 +374,7 @@ class SlotPool:
                 for process, deadline in list(self._leaving.items()):
                     if not process.alive or time.monotonic() > deadline:
                         del self._leaving[process]
-                        _end(process)
+                        process.end()
 
     def _count(self, state: SlotState) -> int:
         return sum(slot.state is state for slot in self._slots)
@@ -375,17 +383,3 @@ class SlotPool:
         """Say what keeps slots from being there."""
         details = sorted({slot.detail for slot in self._slots if slot.detail})
         return f" ({'; '.join(details)})" if details else ""
-
-
-def _dismiss(process: SlotProcess) -> None:
-    """Ask a slot to leave."""
-    try:
-        process.send(Stop())
-    except OSError:
-        _log.debug("Slot process %d is gone already.", process.pid)
-
-
-def _end(process: SlotProcess) -> None:
-    """Make sure that a slot is gone."""
-    process.signal(signal.SIGKILL)
-    process.close()

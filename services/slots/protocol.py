@@ -41,6 +41,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from models.events import OutboxMessage
+from models.metrics import MeasuredBundle
 from models.outcomes import VisitOutcome
 from models.pipelines import SelectedPipelines
 from models.raws import FoundImage
@@ -201,10 +202,13 @@ class Finished:
     outcome : `models.outcomes.VisitOutcome`
     outbox : `tuple` [`models.events.OutboxMessage`, ...]
         Messages to be stored in the transaction that records the outcome.
+    measurements : `tuple` [`models.metrics.MeasuredBundle`, ...]
+        Metrics to be uploaded after that.
     """
 
     outcome: VisitOutcome
     outbox: tuple[OutboxMessage, ...] = ()
+    measurements: tuple[MeasuredBundle, ...] = ()
 
 
 @dataclass(frozen=True)

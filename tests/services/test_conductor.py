@@ -637,6 +637,38 @@ class TestAlertsThatWait:
         assert to_alert is not None and 0 <= to_alert < 60
 
 
+# Metrics.
+
+
+def test_metrics_go_with_the_answer(world: World) -> None:
+    assert world.process().measurements == ("measured",)
+
+
+def test_metrics_of_a_failed_visit(world: World) -> None:
+    world.task("measure", boom())
+    assert world.process().measurements == ("measured",)
+
+
+def test_an_interrupted_visit_has_no_metrics(world: World) -> None:
+    world.apdb_away = away()
+    finished = world.process()
+    assert (finished.outcome.result, finished.measurements) == (Result.INTERRUPTED, ())
+
+
+def test_nothing_exported_no_metrics(world: World) -> None:
+    world.export_fails = OSError(28, "No space left on device")
+    assert world.process().measurements == ()
+
+
+def test_no_metric_is_worth_a_visit(world: World) -> None:
+    def collect(workspace: Any) -> Any:
+        raise ValueError("no such file")
+
+    world.measurements = collect
+    finished = world.process()
+    assert (finished.outcome.result, finished.measurements) == (Result.PROCESSED, ())
+
+
 def test_the_second_snap_fails(world: World) -> None:
     world.images = [found_image(100), found_image(101)]
     calls: list[int] = []

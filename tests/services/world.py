@@ -347,6 +347,7 @@ class World:
         self.rejected: list[str] = []
         self.labelled: list[int] = []
         # Pipelines.
+        self.measurements: Callable[[Any], tuple[Any, ...]] = lambda workspace: ("measured",)
         #: Whether alerts are out as soon as they are sent.
         self.immediate = True
         self.packets: list[Any] = ["alert 1", "alert 2", "alert 3"]
@@ -542,6 +543,7 @@ class World:
                 wants=lambda name: any(re.fullmatch(p, name) for p in self.patterns),
             ),
             export_records=lambda records: records,
+            measurements=self.measurements,
             apdb=self,
             on_exposures=self.labelled.extend,
             retry=self.retry,
