@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 #: Version of the tables that this code works with: the last migration. A
 #: process looks for just this when it starts and, if it is there, needs
 #: nothing of alembic.
-LATEST = "leases"
+LATEST = "refusals"
 
 _MIGRATIONS = Path(__file__).resolve().parent / "ledger_migrations"
 _VERSIONS = sa.Table("alembic_version", sa.MetaData(), sa.Column("version_num", sa.String(32)))

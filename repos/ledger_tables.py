@@ -55,7 +55,7 @@ VISITS = sa.Table(
     sa.Index("visits_by_state", "state"),
 )
 
-#: Messages that wait until a broker has acknowledged them.
+#: Messages that wait until a broker has acknowledged them; then they are gone.
 OUTBOX = sa.Table(
     "outbox",
     metadata,
@@ -69,8 +69,10 @@ OUTBOX = sa.Table(
     sa.Column("group", sa.Text, nullable=False),
     sa.Column("detector", sa.BigInteger, nullable=False),
     sa.Column("created", UtcDateTime, nullable=False),
-    sa.Column("acknowledged", UtcDateTime),
-    sa.Column("owner", sa.Text, comment="Who drains this row; null: nobody yet."),
-    sa.Column("leased_until", UtcDateTime, comment="From then on another may drain it."),
+    sa.Column("acknowledged", UtcDateTime, comment="Older versions kept rows that had arrived."),
+    sa.Column("owner", sa.Text, comment="Who is sending this row; null: nobody."),
+    sa.Column("leased_until", UtcDateTime, comment="From then on another may send it."),
+    sa.Column("refused", sa.Text, comment="Why the broker will not have it; null: it may."),
     sa.Index("outbox_pending", "acknowledged", "id"),
+    sa.Index("outbox_lanes", "kind", "topic", "id"),
 )

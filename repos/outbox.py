@@ -1,31 +1,27 @@
-"""Messages that wait in the ledger's database until a broker has them."""
+"""Messages that wait in the ledger's database until a broker has them.
+
+Any number of processes may send from one outbox: each leases what it is about
+to send. A lease is short; a process that dies with one leaves its messages to
+the others.
+"""
 
 from __future__ import annotations
 
-__all__ = ["Outbox", "StoredMessage"]
+__all__ = ["Outbox"]
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Iterable
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
-from models.events import OutboxMessage
+from models.events import OutboxMessage, StoredMessage
 from models.visits import VisitKey
 from repos.ledger_database import reading, writing
 from repos.ledger_tables import OUTBOX
 
-
-@dataclass(frozen=True)
-class StoredMessage:
-    """A message in the outbox."""
-
-    id: int
-    """Its place in the outbox; later messages have greater ids."""
-    message: OutboxMessage
-    """The message."""
-    created: datetime
-    """When it was stored, UTC."""
+#: Rows of versions that marked what had arrived in place of deleting it.
+_HERE = OUTBOX.c.acknowledged.is_(None)
+_PENDING = sa.and_(_HERE, OUTBOX.c.refused.is_(None))
 
 
 class Outbox:
@@ -35,12 +31,26 @@ class Outbox:
     ----------
     engine : `sqlalchemy.Engine`
         Of the ledger's database, see `repos.ledger_database`.
+    owner : `str`, optional
+        Names this process in the rows that it leases.
+    exclusive : `bool`, optional
+        Whether no other process sends from this outbox, so that leases that
+        are there are those of a process that died.
     now : callable, optional
         Returns the present time, aware.
     """
 
-    def __init__(self, engine: sa.Engine, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        *,
+        owner: str = "",
+        exclusive: bool = False,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._engine = engine
+        self._owner = owner
+        self._exclusive = exclusive
         self._now = now
 
     @staticmethod
@@ -77,38 +87,131 @@ class Outbox:
         models.errors.TemporarilyUnavailable
             Raised if the database cannot be reached.
         """
-        query = sa.select(OUTBOX).where(OUTBOX.c.acknowledged.is_(None)).order_by(OUTBOX.c.id).limit(limit)
+        query = sa.select(OUTBOX).where(_PENDING).order_by(OUTBOX.c.id).limit(limit)
         if kind is not None:
             query = query.where(OUTBOX.c.kind == kind)
         with reading(self._engine) as connection:
             return [_stored(row) for row in connection.execute(query).mappings()]
 
-    def acknowledge(self, ids: Iterable[int]) -> None:
-        """Note that the broker has these messages.
+    def lanes(self) -> list[tuple[str, str]]:
+        """Return kinds and topics of messages that are free to be sent.
 
         Raises
         ------
         models.errors.TemporarilyUnavailable
             Raised if the database cannot be reached.
         """
-        ids = list(ids)
-        query = OUTBOX.update().where(OUTBOX.c.id.in_(ids), OUTBOX.c.acknowledged.is_(None))
+        query = sa.select(OUTBOX.c.kind, OUTBOX.c.topic).where(self._free()).distinct()
+        with reading(self._engine) as connection:
+            return [(kind, topic) for kind, topic in connection.execute(query)]
+
+    def lease(self, kind: str, topic: str, *, limit: int, seconds: float) -> list[StoredMessage]:
+        """Take messages to send, the oldest first; nobody else gets them while
+        the lease lasts.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the database cannot be reached.
+        """
+        oldest = (
+            sa.select(OUTBOX.c.id)
+            .where(OUTBOX.c.kind == kind, OUTBOX.c.topic == topic, self._free())
+            .order_by(OUTBOX.c.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        # A list of ids in place of a subquery, which PostgreSQL might run
+        # again for every row.
         with writing(self._engine) as connection:
-            connection.execute(query.values(acknowledged=self._now()))
+            ids = list(connection.execute(oldest).scalars())
+            if not ids:
+                return []
+            lease = OUTBOX.update().where(OUTBOX.c.id.in_(ids)).values(self._leased(seconds))
+            rows = connection.execute(lease.returning(*OUTBOX.c)).mappings().all()
+        return sorted((_stored(row) for row in rows), key=lambda stored: stored.id)
+
+    def renew(self, ids: Collection[int], *, seconds: float) -> None:
+        """Extend leases, unless others have taken over.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the database cannot be reached.
+        """
+        self._update(ids, self._leased(seconds))
+
+    def release(self, ids: Collection[int]) -> None:
+        """Give leases back; the messages may be sent by whoever can.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the database cannot be reached.
+        """
+        self._update(ids, {"owner": None, "leased_until": None})
+
+    def acknowledge(self, ids: Collection[int]) -> None:
+        """Delete messages that the broker has.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the database cannot be reached.
+        """
+        if ids:
+            with writing(self._engine) as connection:
+                connection.execute(OUTBOX.delete().where(OUTBOX.c.id.in_(ids)))
+
+    def refuse(self, id_: int, reason: str) -> None:
+        """Set a message aside that the broker will not have. It stays, marked,
+        until someone clears the mark or deletes it.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the database cannot be reached.
+        """
+        with writing(self._engine) as connection:
+            connection.execute(OUTBOX.update().where(OUTBOX.c.id == id_).values(refused=reason))
 
     def count_pending(self) -> dict[str, int]:
-        """Return how many messages of each kind wait.
+        """Return how many messages of each kind wait to be sent.
 
         Raises
         ------
         models.errors.TemporarilyUnavailable
             Raised if the database cannot be reached.
         """
-        query = (
-            sa.select(OUTBOX.c.kind, sa.func.count())
-            .where(OUTBOX.c.acknowledged.is_(None))
-            .group_by(OUTBOX.c.kind)
-        )
+        return self._count(_PENDING)
+
+    def count_refused(self) -> dict[str, int]:
+        """Return how many messages of each kind are set aside.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the database cannot be reached.
+        """
+        return self._count(sa.and_(_HERE, OUTBOX.c.refused.is_not(None)))
+
+    def _free(self) -> sa.ColumnElement[bool]:
+        free = [OUTBOX.c.owner.is_(None), OUTBOX.c.leased_until < self._now()]
+        if self._exclusive:
+            free.append(OUTBOX.c.owner != self._owner)
+        return sa.and_(_PENDING, sa.or_(*free))
+
+    def _leased(self, seconds: float) -> dict[str, object]:
+        return {"owner": self._owner, "leased_until": self._now() + timedelta(seconds=seconds)}
+
+    def _update(self, ids: Collection[int], values: dict[str, object]) -> None:
+        if ids:
+            mine = OUTBOX.c.id.in_(ids), OUTBOX.c.owner == self._owner
+            with writing(self._engine) as connection:
+                connection.execute(OUTBOX.update().where(*mine).values(values))
+
+    def _count(self, which: sa.ColumnElement[bool]) -> dict[str, int]:
+        query = sa.select(OUTBOX.c.kind, sa.func.count()).where(which).group_by(OUTBOX.c.kind)
         with reading(self._engine) as connection:
             return dict(connection.execute(query).all())
 
@@ -118,7 +221,7 @@ def _stored(row: sa.RowMapping) -> StoredMessage:
         kind=row["kind"],
         topic=row["topic"],
         key=row["key"],
-        payload=row["payload"],
+        payload=bytes(row["payload"]),
         visit=VisitKey(row["instrument"], row["group"], row["detector"]),
     )
     return StoredMessage(id=row["id"], message=message, created=row["created"])

@@ -175,7 +175,7 @@ def _fanned_out(data: Any) -> None:
 
 
 def _writer_message(data: Any) -> None:
-    assert PromptOutput.model_validate(data).to_message() == data
+    assert PromptOutput.parse(data).to_message() == data
 
 
 def _demo_figures(data: Any) -> None:
