@@ -41,6 +41,8 @@ class Ledger:
         For how long a claim stands without being refreshed; after that the
         process is taken for dead, and another may claim the visit. By default
         a claim stands until its visit is finished.
+    on_messages : callable, optional
+        Called when `finish` has put messages into the outbox.
     now : callable, optional
         Returns the present time, aware.
     """
@@ -51,11 +53,13 @@ class Ledger:
         *,
         owner: str = "",
         lease: timedelta | None = None,
+        on_messages: Callable[[], object] = lambda: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._engine = engine
         self._owner = owner
         self._lease = lease
+        self._on_messages = on_messages
         self._now = now
 
     def claim(self, visit: FannedOutVisit, deployment_id: str, day_obs: int) -> Claim:
@@ -162,6 +166,8 @@ class Ledger:
                 _log.warning("The result of %s was recorded before, or another one stands.", visit)
                 return
             Outbox.add(connection, outbox, visit.key, now)
+        if outbox:
+            self._on_messages()
 
     def recover_orphans(self) -> list[VisitKey]:
         """Mark as interrupted what a service that died was processing.
