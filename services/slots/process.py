@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from services.slots.protocol import ForkSlot, OpenControl
+from services.slots.protocol import ForkSlot, OpenControl, Stop
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +81,18 @@ class SlotProcess:
     def alive(self) -> bool:
         """Whether the process has not ended."""
         return not self.wait(0)
+
+    def dismiss(self) -> None:
+        """Ask the slot to leave."""
+        try:
+            self.send(Stop())
+        except OSError:
+            _log.debug("Slot process %d is gone already.", self.pid)
+
+    def end(self) -> None:
+        """Make sure that the slot is gone."""
+        self.signal(signal.SIGKILL)
+        self.close()
 
     def close(self) -> None:
         """Let go of the process. If it still lives, it ends by that."""
