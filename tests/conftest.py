@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["tests.servers"]
+
 # The same examples in every run, so that a red test is red again; and machines
 # may be busy.
 settings.register_profile("steady", derandomize=True, deadline=None)

@@ -1,0 +1,102 @@
+"""The whole set of servers, each started when it is first asked for."""
+
+from __future__ import annotations
+
+__all__ = ["ServerSet"]
+
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from config.server_settings import ServerPlaces, server_places
+from simulator.servers.kafka import KafkaServer
+from simulator.servers.postgresql import PostgreSQLServer
+from simulator.servers.process import Server
+from simulator.servers.redis import RedisServer
+from simulator.servers.s3 import S3Server
+from simulator.servers.schema_registry import SchemaRegistryServer
+
+
+class ServerSet:
+    """Servers that start when they are first asked for; a context manager.
+
+    Parameters
+    ----------
+    places : `config.server_settings.ServerPlaces`, optional
+        Where they come from; as the environment says, if left out.
+    durable : `bool`, optional
+        Whether PostgreSQL and Redis wait for the disk.
+    max_connections : `int`, optional
+        Of PostgreSQL.
+    """
+
+    def __init__(
+        self, *, places: ServerPlaces | None = None, durable: bool = False, max_connections: int = 100
+    ) -> None:
+        self._places = places or server_places(Path(__file__).resolve().parents[2])
+        self._durable = durable
+        self._max_connections = max_connections
+        self._started: list[Server] = []
+
+    @cached_property
+    def postgresql(self) -> PostgreSQLServer:
+        """PostgreSQL."""
+        server = PostgreSQLServer(
+            places=self._places, durable=self._durable, max_connections=self._max_connections
+        )
+        self._start(server)
+        return server
+
+    @cached_property
+    def redis(self) -> RedisServer:
+        """Redis."""
+        server = RedisServer(places=self._places, durable=self._durable)
+        self._start(server)
+        return server
+
+    @cached_property
+    def kafka(self) -> KafkaServer:
+        """Kafka."""
+        server = KafkaServer(places=self._places)
+        self._start(server)
+        return server
+
+    @cached_property
+    def s3(self) -> S3Server:
+        """S3."""
+        server = S3Server(places=self._places)
+        self._start(server)
+        return server
+
+    @cached_property
+    def schema_registry(self) -> SchemaRegistryServer:
+        """The schema registry."""
+        server = SchemaRegistryServer(places=self._places)
+        self._start(server)
+        return server
+
+    def close(self) -> None:
+        """Stop what was started and remove its data."""
+        while self._started:
+            self._started.pop().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _start(self, server: Server) -> None:
+        self._started.append(server)
+        try:
+            server.start()
+        except BaseException:
+            self._started.remove(server)
+            server.close()
+            raise
