@@ -24,7 +24,8 @@ from app.demo.workplace import Workplace
 from app.initialising import initialise
 from config.child_environment import child_environment
 from config.settings import load_service_settings
-from init_job.create_central import create_apdb, create_central
+from init_job.create_central import create_central
+from init_job.new_repository import create_apdb
 from models.sky_map import SkyMap
 from models.times import output_date, tai_from_unix
 from models.visits import FannedOutVisit

@@ -185,7 +185,7 @@ class OurSide:
         self._pool.close()
 
     def _make_apdb(self) -> Path:
-        from init_job.create_central import create_apdb
+        from init_job.new_repository import create_apdb
 
         config = self._scratch / "apdb.yaml"
         create_apdb(f"sqlite:///{self._scratch}/apdb.db", config)

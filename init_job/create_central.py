@@ -6,12 +6,11 @@ The directory's layout is described in ``docs/adding-a-camera.md``.
 
 from __future__ import annotations
 
-__all__ = ["create_apdb", "create_central"]
+__all__ = ["create_central"]
 
 import hashlib
 import logging
 import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,11 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 from lsst.daf.butler import Butler, CollectionType, DatasetType, Timespan
-from lsst.dax.apdb.sql import ApdbSql
-from lsst.resources import ResourcePath
 from lsst.sphgeom import ConvexPolygon, HtmPixelization, LonLat, UnitVector3d
 from pydantic import ValidationError
 
 from config.instruments import InstrumentConfig, load_instrument
+from init_job.new_repository import new_repository
 from models.errors import InvalidConfiguration, UnreadableImage
 from models.images import PromptImage
 from models.sky_map import SkyMap
@@ -37,7 +35,6 @@ from repos.collections import (
     templates_collection,
 )
 from repos.fits_files import prompt_image_from_fits
-from repos.formatters import repository_config
 from repos.instrument import register_instrument
 
 _log = logging.getLogger(__name__)
@@ -64,27 +61,13 @@ _REFERENCE = ("id", "ra", "dec")
 Progress = Callable[[str, int, int], None]
 
 
-def create_apdb(url: str, config_file: Path, *, namespace: str | None = None) -> None:
-    """Make an APDB and write its configuration.
-
-    Parameters
-    ----------
-    url : `str`
-        SQLAlchemy URL of the database, such as ``sqlite:////data/apdb.db``.
-    config_file : `pathlib.Path`
-        Written; its path is the value for ``CONFIG_APDB``.
-    namespace : `str`, optional
-        Database schema.
-    """
-    config = ApdbSql.init_database(db_url=url, namespace=namespace, connection_timeout=120)
-    config.save(str(config_file))
-
-
 def create_central(
     root: str,
     source: Path,
     *,
-    registry: dict[str, str] | None = None,
+    registry: str | None = None,
+    namespace: str | None = None,
+    datastore: str | None = None,
     progress: Progress | None = None,
 ) -> InstrumentConfig:
     """Make a central repo and fill it.
@@ -92,12 +75,17 @@ def create_central(
     Parameters
     ----------
     root : `str`
-        Where the repo is made.
+        Where the repo is made: a directory, or a place in a bucket.
     source : `pathlib.Path`
         Directory with ``instrument.yaml`` and what else there is, or an
         instrument file alone.
-    registry : `dict` [`str`, `str`], optional
-        ``db`` and ``namespace`` of the registry; SQLite in `root` by default.
+    registry : `str`, optional
+        SQLAlchemy URL of the registry; SQLite in `root` by default.
+    namespace : `str`, optional
+        Database schema of the registry; made if it is not there.
+    datastore : `str`, optional
+        Root of the datastore, such as ``s3://bucket/prefix``; `root` by
+        default.
     progress : callable, optional
         Called with what is being done, how much of it is and how much there
         is.
@@ -109,27 +97,12 @@ def create_central(
     Raises
     ------
     models.errors.InvalidConfiguration
-        Raised if something in the directory cannot be used; the text names
-        the file.
+        Raised if something in the directory cannot be used, and the text
+        names the file; or if database or bucket cannot.
     """
     camera = load_instrument(source / "instrument.yaml" if source.is_dir() else source)
-    config = repository_config()
-    for key, value in (registry or {}).items():
-        config["registry", key] = value
-    place = ResourcePath(root, forceDirectory=True)
-    was_there = place.exists()
-    try:
-        Butler.makeRepo(root, config=config)
-    except FileExistsError as error:
-        raise InvalidConfiguration(f"there is a repository at {root} already") from error
-    try:
-        with Butler.from_config(root, writeable=True) as butler:
-            _Filler(butler, camera, source if source.is_dir() else None, progress or (lambda *_: None)).fill()
-    except BaseException:
-        if place.isLocal and not was_there:
-            # Half a repo would be in the way of the next attempt.
-            shutil.rmtree(place.ospath, ignore_errors=True)
-        raise
+    with new_repository(root, registry=registry, namespace=namespace, datastore=datastore) as butler:
+        _Filler(butler, camera, source if source.is_dir() else None, progress or (lambda *_: None)).fill()
     return camera
 
 

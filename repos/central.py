@@ -29,8 +29,12 @@ from lsst.resources import ResourcePath
 
 from models.errors import InvalidConfiguration
 from repos.central_files import CentralFiles
+from repos.postgresql import refusal, use_installed_driver
 from repos.registry_writer import RegistryWriter
-from repos.retry import retry_connections
+from repos.retry import is_outage, retry_connections
+
+#: Properties of `CentralRepo` that are opened when first used.
+_CLIENTS = ("read_butler", "write_butler")
 
 
 def open_butler(uri: str, *, writeable: bool = False) -> Butler:
@@ -44,14 +48,17 @@ def open_butler(uri: str, *, writeable: bool = False) -> Butler:
     Raises
     ------
     models.errors.InvalidConfiguration
-        Raised if there is no repository, or the installed Butler cannot open
-        its dimension universe or schema.
+        Raised if there is no repository, its database refuses us, or the
+        installed Butler cannot open its dimension universe or schema.
     """
+    use_installed_driver()
     try:
         return Butler.from_config(uri, writeable=writeable)
-    except sqlalchemy.exc.OperationalError:
-        raise
     except Exception as error:  # the Butler raises many types here
+        if (reason := refusal(error)) is not None:
+            raise InvalidConfiguration(f"the registry of the repository {uri}: {reason}") from error
+        if is_outage(error):
+            raise
         raise InvalidConfiguration(
             f"the repository {uri} cannot be opened by the installed Butler: {type(error).__name__}: {error}"
         ) from error
@@ -174,9 +181,17 @@ class CentralRepo:
         """Return where a dataset's file is."""
         return self.read_butler.getURI(ref)
 
+    def rest(self) -> None:
+        """Give back connections that are not in use; the next use opens them
+        again. A thousand idle workers must not hold a server's connections.
+        """
+        for name in _CLIENTS:
+            if name in self.__dict__:
+                self.__dict__[name].registry.resetConnectionPool()
+
     def close(self) -> None:
         """Close the connections that were opened."""
-        for name in ("read_butler", "write_butler"):
+        for name in _CLIENTS:
             butler = self.__dict__.pop(name, None)
             if butler is not None:
                 butler.close()

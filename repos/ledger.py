@@ -9,20 +9,17 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from models.events import OutboxMessage
 from models.ledger import RUNNING, Claim, VisitRecord
 from models.outcomes import Result, VisitOutcome
 from models.visits import FannedOutVisit, VisitKey
 from repos.ledger_database import reading, writing
+from repos.ledger_statements import FINAL_RESULTS, Statements
 from repos.ledger_tables import VISITS
 from repos.outbox import Outbox
 
 _log = logging.getLogger(__name__)
-
-#: Results that stand: the visit is answered so again without another run.
-_FINAL = (Result.PROCESSED, Result.NOT_RETRIABLE)
 
 
 class Ledger:
@@ -57,6 +54,7 @@ class Ledger:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._engine = engine
+        self._statements = Statements(engine.dialect.name)
         self._owner = owner
         self._lease = lease
         self._on_messages = on_messages
@@ -81,27 +79,15 @@ class Ledger:
         models.errors.TemporarilyUnavailable
             Raised if the database cannot be reached.
         """
-        begun = self._begun(visit, day_obs)
-        claimable = sa.or_(
-            VISITS.c.state.not_in((RUNNING, *_FINAL)),
-            # A comparison with null holds never.
-            sa.and_(VISITS.c.state == RUNNING, VISITS.c.leased_until < begun["started"]),
-        )
-        # One statement, so that every database decides between those who ask
-        # at once.
-        claim = self._upsert(
-            _new(visit, deployment_id, begun),
-            changes={**begun, "attempts": VISITS.c.attempts + 1},
-            where=claimable,
-        ).returning(VISITS.c.attempts)
+        new = self._row(visit, deployment_id, day_obs)
         # A claim need not survive a power cut: without its row the visit may be
         # tried again, and the APDB tells whether it may be run.
         with writing(self._engine) as connection:
-            attempt = connection.execute(claim).scalar_one_or_none()
+            attempt = connection.execute(self._statements.claim, new).scalar_one_or_none()
             if attempt is not None:
                 return Claim(granted=True, attempt=attempt)
             row = connection.execute(_row(visit.key, deployment_id)).mappings().one()
-        final = row["state"] in _FINAL
+        final = row["state"] in FINAL_RESULTS
         return Claim(granted=False, attempt=row["attempts"], outcome=_outcome(row) if final else None)
 
     def refresh(self, visit: FannedOutVisit, deployment_id: str) -> bool:
@@ -145,24 +131,15 @@ class Ledger:
         """
         now = self._now()
         values = {
+            **self._row(visit, deployment_id, day_obs),
             "state": outcome.result.value,
             "finished": now,
             "outcome": outcome.model_dump_json(),
             "leased_until": None,
         }
-        stands = outcome.result in _FINAL
-        others = VISITS.c.state.not_in(_FINAL if stands else (RUNNING, *_FINAL))
-        # Outcomes hold timings: an equal one is this one, recorded before.
-        recorded = self._upsert(
-            _new(visit, deployment_id, self._begun(visit, day_obs)) | values,
-            changes={**values, "owner": self._owner},
-            where=sa.and_(
-                sa.or_(VISITS.c.owner == self._owner, others),
-                VISITS.c.outcome.is_distinct_from(values["outcome"]),
-            ),
-        ).returning(VISITS.c.attempts)
+        record = self._statements.record(stands=outcome.result in FINAL_RESULTS)
         with writing(self._engine, durable=True) as connection:
-            if connection.execute(recorded).scalar_one_or_none() is None:
+            if connection.execute(record, values).scalar_one_or_none() is None:
                 _log.warning("The result of %s was recorded before, or another one stands.", visit)
                 return
             Outbox.add(connection, outbox, visit.key, now)
@@ -258,21 +235,19 @@ class Ledger:
             day: int | None = connection.execute(sa.select(sa.func.max(VISITS.c.day_obs))).scalar()
         return day
 
-    def _upsert(
-        self, new: dict[str, object], *, changes: dict[str, object], where: sa.ColumnElement[bool]
-    ) -> postgresql.Insert | sqlite.Insert:
-        """Insert a row, or change the one that is there if it fits."""
-        insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
-        key = VISITS.primary_key.columns
-        return insert(VISITS).values(new).on_conflict_do_update(index_elements=key, set_=changes, where=where)
-
-    def _begun(self, visit: FannedOutVisit, day_obs: int) -> dict[str, object]:
+    def _row(self, visit: FannedOutVisit, deployment_id: str, day_obs: int) -> dict[str, object]:
+        """Return the row of a visit that begins now."""
+        now = self._now()
         return {
+            **visit.key._asdict(),
+            "deployment_id": deployment_id,
             "day_obs": day_obs,
             "state": RUNNING,
+            "attempts": 1,
             "owner": self._owner,
             "leased_until": self._leased_until(),
-            "started": self._now(),
+            "created": now,
+            "started": now,
             "finished": None,
             "outcome": None,
             "visit": visit.model_dump_json(),
@@ -284,17 +259,6 @@ class Ledger:
     def _records(self, query: sa.Select[tuple[object, ...]]) -> list[VisitRecord]:
         with reading(self._engine) as connection:
             return [_record(row) for row in connection.execute(query).mappings()]
-
-
-def _new(visit: FannedOutVisit, deployment_id: str, begun: dict[str, object]) -> dict[str, object]:
-    """Return the row of a first attempt."""
-    return {
-        **visit.key._asdict(),
-        "deployment_id": deployment_id,
-        "attempts": 1,
-        "created": begun["started"],
-        **begun,
-    }
 
 
 def _is(key: VisitKey) -> tuple[sa.ColumnElement[bool], ...]:

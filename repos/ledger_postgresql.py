@@ -13,11 +13,12 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from models.errors import InvalidConfiguration
 from repos.ledger_schema import ensure_schema
+from repos.postgresql import refusal
 
 _log = logging.getLogger(__name__)
 
@@ -41,11 +42,6 @@ _TCP = {
 _SERVER_OPTIONS = "-c statement_timeout=30s -c idle_in_transaction_session_timeout=60s"
 
 _FULL = re.compile(r"too many (clients|connections)|remaining connection slots")
-#: What PostgreSQL says when waiting will not help.
-_REFUSED = re.compile(
-    r"authentication failed|no password supplied|no pg_hba\.conf entry|(database|role) \".*\" does not exist"
-    r"|permission denied"
-)
 
 
 def create_postgresql_engine(url: sa.URL, *, read_only: bool = False) -> sa.Engine:
@@ -78,39 +74,35 @@ def create_postgresql_engine(url: sa.URL, *, read_only: bool = False) -> sa.Engi
             except InvalidConfiguration as error:
                 raise InvalidConfiguration(f"the ledger {url!r}: {error}") from error
         return engine
-    upgrade = _Upgrade(url, schema)
+    upgrade = _Upgrade(schema)
+    event.listen(engine, "engine_connect", upgrade.run)
     try:
-        upgrade.run()
+        engine.connect().close()
     except DBAPIError as error:
-        if _REFUSED.search(str(error.orig)):
-            raise InvalidConfiguration(f"PP_LEDGER_URL: {url!r}: {_reason(error)}") from error
-        _log.error("The ledger %r cannot be used for now: %s", url, _reason(error))
-    event.listen(engine, "engine_connect", lambda _connection: upgrade.run())
+        if (reason := refusal(error)) is not None:
+            raise InvalidConfiguration(f"PP_LEDGER_URL: {url!r}: {reason}") from error
+        _log.error("The ledger %r cannot be used for now: %s", url, " ".join(str(error.orig).split()))
     return engine
 
 
 class _Upgrade:
-    """Brings the tables to their version once, as soon as that is possible."""
+    """Brings the tables to their version with the first connection that can be
+    had, before anybody uses it.
+    """
 
-    def __init__(self, url: sa.URL, schema: str | None) -> None:
-        self._url = url
+    def __init__(self, schema: str | None) -> None:
         self._schema = schema
         self._lock = threading.Lock()
         self._done = False
 
-    def run(self) -> None:
+    def run(self, connection: sa.Connection) -> None:
         if self._done:
             return
         with self._lock:
-            if self._done:
-                return
-            engine = _create_engine(self._url, self._schema)
-            try:
-                with engine.begin() as connection:
+            if not self._done:
+                with connection.begin():
                     ensure_schema(connection, schema=self._schema)
-            finally:
-                engine.dispose()
-            self._done = True
+                self._done = True
 
 
 def _create_engine(url: sa.URL, schema: str | None, *, read_only: bool = False) -> sa.Engine:
@@ -166,7 +158,3 @@ def _schema_of(url: sa.URL) -> str | None:
         f"PP_LEDGER_URL: {schema!r} cannot be the name of a schema; "
         "use small letters, digits and _, for example ?schema=prompt_processing"
     )
-
-
-def _reason(error: DBAPIError) -> str:
-    return " ".join(str(error.orig if isinstance(error, OperationalError) else error).split())

@@ -22,7 +22,8 @@ from app.logging import JsonFormatter
 from app.progress import progress_reporter
 from config.child_environment import child_environment
 from config.settings import load_service_settings
-from init_job.create_central import create_apdb, create_central
+from init_job.create_central import create_central
+from init_job.new_repository import create_apdb
 from models.sky_map import SkyMap
 from simulator.frames import plan_frames
 from simulator.observatory import observe

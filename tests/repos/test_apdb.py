@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from lsst.dax.apdb import Apdb, ApdbTables
 
-from init_job.create_central import create_apdb
+from init_job.new_repository import create_apdb
 from models.errors import TemporarilyUnavailable
 from repos.apdb import ApdbClient, check_apdb
 
