@@ -21,6 +21,7 @@ from importlib import metadata
 
 from app.logging import log_labels
 from app.metrics_port import MetricsPort
+from app.outbox_factory import OutboxCollector, build_outbox
 from app.web.metrics import ServiceMetrics
 from app.web.service import PromptService
 from config.instruments import InstrumentConfig, find_instrument_file, load_instrument
@@ -34,6 +35,7 @@ from repos.image_watch import DirectoryWatch
 from repos.kafka_clients import KafkaAccess
 from repos.ledger import Ledger
 from repos.ledger_database import LedgerLock, create_ledger_engine
+from repos.outbox import Outbox
 from repos.sasquatch import SasquatchClient
 from services.admission import VisitAdmission
 from services.metrics_upload import MetricsUpload
@@ -52,6 +54,10 @@ SLOT_APPLICATION = "app.slot_factory:prepare_template"
 #: has a slot for each detector, and a useful number for small ones.
 _WAITING_PER_SLOT = 2
 _WAITING_AT_LEAST = 64
+
+#: Seconds at the end in which messages may still be sent; those that cannot
+#: stay in the ledger's database.
+_LAST_MESSAGES = 4.0
 
 #: Time without a sign of life after which a process is taken for dead.
 _LEASE = timedelta(seconds=60)
@@ -77,9 +83,12 @@ def build_service(settings: ServiceSettings, *, lease: timedelta = _LEASE) -> Pr
     lock.acquire()
     engine = create_ledger_engine(settings.ledger_url)
     embedded = engine.dialect.name == "sqlite"
+    owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    outbox = build_outbox(settings, Outbox(engine, owner=owner, exclusive=embedded))
     ledger = Ledger(
         engine,
-        owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
+        owner=owner,
+        on_messages=outbox.wake,
         # An embedded ledger is tidied up when the service starts again.
         lease=None if embedded else lease,
     )
@@ -111,8 +120,14 @@ def build_service(settings: ServiceSettings, *, lease: timedelta = _LEASE) -> Pr
         refresh_interval=None if embedded else lease.total_seconds() / 3,
         metrics=upload,
     )
-    start: list[Callable[[], object]] = [images.start, metrics_port.start]
-    close: list[Callable[[], object]] = [images.stop, metrics_port.stop]
+    metrics.registry.register(OutboxCollector(outbox))
+    start: list[Callable[[], object]] = [images.start, metrics_port.start, outbox.start]
+    # The outbox first: what the last visits left is sent while there is time.
+    close: list[Callable[[], object]] = [
+        lambda: outbox.stop(min(_LAST_MESSAGES, settings.worker_grace_period)),
+        images.stop,
+        metrics_port.stop,
+    ]
     if upload is not None:
         start.append(upload.start)
         close.append(upload.stop)
@@ -130,6 +145,7 @@ def build_service(settings: ServiceSettings, *, lease: timedelta = _LEASE) -> Pr
         dependencies={
             "ledger": lambda: admission.ledger_trouble,
             "images": lambda: images.trouble,
+            "outbox": lambda: outbox.trouble,
             "metrics port": lambda: metrics_port.trouble,
             "sasquatch": lambda: upload.trouble if upload is not None else None,
         },

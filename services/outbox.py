@@ -128,11 +128,15 @@ class OutboxDrain:
 
     @property
     def trouble(self) -> str | None:
-        """Why messages wait, if they do for a reason."""
+        """Why messages wait or are set aside, if any are."""
         reasons = [f"nobody sends messages of kind {kind}" for kind in sorted(self._orphans)]
         if self._store_trouble:
             reasons.append(self._store_trouble)
-        reasons += [f"{lane.topic}: {lane.trouble}" for lane in list(self._lanes.values()) if lane.trouble]
+        for lane in self._lanes.values():
+            if lane.trouble:
+                reasons.append(f"{lane.topic}: {lane.trouble}")
+            if lane.refused:
+                reasons.append(f"{lane.topic}: {lane.refused} messages were refused and are set aside")
         return "; ".join(reasons) or None
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -209,6 +213,7 @@ class _Lane:
         self._kind = kind
         self.topic = topic
         self.trouble: str | None = None
+        self.refused = 0
         self._ready = threading.Event()
         self._ending = False
         self._leased: list[int] = []
@@ -290,6 +295,7 @@ class _Lane:
             reason,
         )
         self._store.refuse(stored.id, reason)
+        self.refused += 1
 
     def _renew(self) -> None:
         if time.monotonic() - self._renewed > _RENEW:

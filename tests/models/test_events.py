@@ -103,10 +103,9 @@ def test_whatever_comes_is_read_or_refused(payload: bytes | str) -> None:
 def test_a_wrong_field_is_refused_or_harmless(field: str, value: object) -> None:
     try:
         message = PromptOutput.parse(json.dumps({**MESSAGE, field: value}))
-    except InvalidMessage as error:
-        assert str(error)
-    else:
-        assert PromptOutput.parse(message.to_payload()).to_payload() == message.to_payload()
+    except InvalidMessage:
+        return
+    assert PromptOutput.parse(message.to_payload()).to_payload() == message.to_payload()
 
 
 def test_what_the_writer_says() -> None:
