@@ -12,9 +12,6 @@ from pathlib import Path
 
 #: Directory into which servers are unpacked that are not installed.
 SERVERS_DIRECTORY = "PP_SERVERS_DIR"
-#: Whether installed servers are passed over, so that what is unpacked is
-#: tried on a machine that has them all.
-SERVERS_UNPACKED = "PP_SERVERS_UNPACKED"
 
 
 @dataclass(frozen=True)
@@ -46,10 +43,7 @@ def server_places(project: Path) -> ServerPlaces:
     project : `pathlib.Path`
         Root of the project.
     """
-    return ServerPlaces(
-        unpacked=Path(os.environ.get(SERVERS_DIRECTORY) or project / ".servers").absolute(),
-        use_installed=os.environ.get(SERVERS_UNPACKED, "0") in ("", "0"),
-    )
+    return ServerPlaces(Path(os.environ.get(SERVERS_DIRECTORY) or project / ".servers").absolute())
 
 
 def server_environment(variables: Mapping[str, str]) -> dict[str, str]:

@@ -76,6 +76,41 @@ class ServerSet:
         self._start(server)
         return server
 
+    def environment(self) -> dict[str, str]:
+        """Start all servers; return variables that point the service, its
+        writer and its fan-out to them.
+
+        Databases ``central``, ``apdb`` and ``ledger``, buckets ``central``
+        and ``images`` and the usual topics are made.
+        """
+        databases = {name: self.postgresql.create_database(name) for name in ("central", "apdb", "ledger")}
+        for bucket in ("central", "images"):
+            self.s3.create_bucket(bucket)
+        topics = {
+            "NEXT_VISIT_TOPIC": "next-visit",
+            "BUCKET_TOPIC": "rubin-prompt-processing",
+            "BUTLER_WRITER_KAFKA_TOPIC": "butler-writer",
+            "KAFKA_TOPIC": "butler-writer",
+            "KAFKA_OUTPUT_TOPIC": "butler-writer-output",
+            "AP_KAFKA_TOPIC": "alerts",
+        }
+        for topic in set(topics.values()):
+            self.kafka.create_topic(topic)
+        clusters = ("KAFKA_CLUSTER", "BUTLER_WRITER_KAFKA_CLUSTER", "AP_KAFKA_SERVER")
+        redis = dict.fromkeys(("REDIS_HOST", "REDIS_STREAM_HOST"), self.redis.host_port)
+        return {
+            **self.s3.environment,
+            "IMAGE_BUCKET": "images",
+            **dict.fromkeys(clusters, self.kafka.bootstrap),
+            **topics,
+            "KAFKA_SCHEMA_REGISTRY_URL": self.schema_registry.url,
+            **redis,
+            "PP_LEDGER_URL": databases["ledger"],
+            "CENTRAL_DATABASE_URL": databases["central"],
+            "APDB_DATABASE_URL": databases["apdb"],
+            "CENTRAL_DATASTORE": "s3://central/",
+        }
+
     def close(self) -> None:
         """Stop what was started and remove its data."""
         while self._started:

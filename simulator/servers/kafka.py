@@ -97,10 +97,8 @@ class KafkaServer(Server):
     def _java_command(self, *options: str) -> list[str | Path]:
         logging = self.directory / "log4j2.yaml"
         logging.write_text(_LOGGING)
-        return [
-            *(self._java.program, *options, f"-Djava.io.tmpdir={self.directory}"),
-            *(f"-Dlog4j2.configurationFile={logging}", "-cp", f"{self._jars}/*"),
-        ]
+        settings = [f"-Djava.io.tmpdir={self.directory}", f"-Dlog4j2.configurationFile={logging}"]
+        return [self._java.program, *options, *settings, "-cp", f"{self._jars}/*"]
 
     def _format(self) -> None:
         listeners = f"PLAINTEXT://{self.bootstrap},SASL_PLAINTEXT://{self.sasl_bootstrap}"

@@ -19,6 +19,8 @@ from simulator.servers.errors import ServerUnavailable
 
 #: Seconds that an installer may take.
 _TIMEOUT = 900.0
+#: What dpkg knows to be installed.
+_INSTALLED = "/var/lib/dpkg/status"
 #: Hooks of apt that would want root.
 _HOOKS = ("APT::Update::Pre-Invoke", "APT::Update::Post-Invoke", "APT::Update::Post-Invoke-Success")
 
@@ -120,7 +122,7 @@ def unpack_debian(packages: Sequence[str], directory: Path, state: Path) -> None
         place.mkdir(parents=True, exist_ok=True)
     configuration = directory.parent / "apt.conf"
     configuration.write_text(
-        f'Dir::State "{state}";\nDir::State::status "/var/lib/dpkg/status";\n'
+        f'Dir::State "{state}";\nDir::State::status "{_INSTALLED}";\n'
         f'Dir::State::lists "{state}/lists";\nDir::Cache "{state}";\nDir::Cache::archives "{archives}";\n'
         'Debug::NoLocking "true";\nAPT::Sandbox::User "root";\nAPT::Install-Recommends "false";\n'
         + "".join(f"#clear {hook};\n" for hook in _HOOKS)

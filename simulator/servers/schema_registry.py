@@ -59,8 +59,8 @@ class SchemaRegistryServer(Server):
 
     def command(self) -> Sequence[str | Path]:
         """Return the command line of the process."""
-        script = [sys.executable, "-I", "-S", Path(registry_double.__file__)]
-        return [*script, HOST, str(self._port), self.directory / "schemas.json"]
+        script = [sys.executable, "-I", "-S", registry_double.__file__]
+        return [*script, HOST, str(self._port), str(self.directory / "schemas.json")]
 
     def answers(self) -> bool:
         """Say whether it serves by now."""
