@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -17,20 +16,22 @@ from models.outcomes import Result
 from repos.ledger import Ledger
 from repos.ledger_database import create_ledger_engine, reading, writing
 from repos.outbox import Outbox
+from repos.postgresql import use_installed_driver
+from simulator.servers.postgresql import PostgreSQLServer
 from tests.repos.test_ledger import DAY, DEPLOYMENT, make_visit, outcome
 
 pytestmark = pytest.mark.servers
 
 
 @pytest.fixture
-def url(postgresql: Any) -> str:
-    made: str = postgresql.create_database(f"ledger_{uuid4().hex}")
-    return made
+def url(postgresql: PostgreSQLServer) -> str:
+    return postgresql.create_database(f"ledger_{uuid4().hex}")
 
 
 @pytest.fixture
 def observer(url: str) -> Iterator[sa.Connection]:
     """A connection that is not the ledger's."""
+    use_installed_driver()
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         yield connection
@@ -44,8 +45,8 @@ def connections(observer: sa.Connection) -> int:
     return observer.execute(sa.text(query)).scalar_one()
 
 
-def test_a_url_without_driver(url: str) -> None:
-    engine = create_ledger_engine(url.replace("postgresql+psycopg2", "postgresql"))
+def test_a_url_with_driver(url: str) -> None:
+    engine = create_ledger_engine(url.replace("postgresql:", "postgresql+psycopg2:"))
     assert Ledger(engine).visits() == []
 
 
@@ -135,11 +136,41 @@ def test_a_server_that_refuses(url: str, change: dict[str, str], said: str, *, r
     assert isinstance(caught.value, InvalidConfiguration) or read_only
 
 
-def test_a_wrong_password(url: str, observer: sa.Connection, postgresql: Any) -> None:
-    wrong = sa.make_url(postgresql.password_url(sa.make_url(url).database)).set(password="not-this")
-    with pytest.raises(InvalidConfiguration, match="password authentication failed") as caught:
-        create_ledger_engine(wrong.render_as_string(hide_password=False))
-    assert "not-this" not in str(caught.value)
+@pytest.fixture
+def role(observer: sa.Connection) -> Iterator[str]:
+    """A role that has a password and needs it, whatever else the server trusts."""
+    name = f"worker_{uuid4().hex}"
+    observer.execute(sa.text(f"CREATE ROLE {name} LOGIN PASSWORD 'right'"))
+    file = observer.execute(sa.text("SHOW hba_file")).scalar_one()
+    lines = observer.execute(sa.text("SELECT pg_read_file(:file)"), {"file": file}).scalar_one()
+    _write_rules(observer, file, f"host all {name} all scram-sha-256\n{lines}")
+    yield name
+    _write_rules(observer, file, lines)
+
+
+def _write_rules(observer: sa.Connection, file: str, lines: str) -> None:
+    quoted = [lines.replace("'", "''"), file]
+    # Comments apart: COPY would escape what is in them.
+    rules = "".join(f"{line}\n" for line in quoted[0].splitlines() if line and not line.startswith("#"))
+    query = f"COPY (SELECT unnest(string_to_array(trim('{rules}'), E'\\n'))) TO '{quoted[1]}'"
+    observer.exec_driver_sql(query)
+    observer.exec_driver_sql("SELECT pg_reload_conf()")
+
+
+def test_a_wrong_password(url: str, role: str) -> None:
+    def with_password(password: str) -> str:
+        return sa.make_url(url).set(username=role, password=password).render_as_string(hide_password=False)
+
+    for _ in range(100):
+        try:
+            create_ledger_engine(with_password("not-this"))
+        except InvalidConfiguration as error:
+            caught = error
+            break
+        # The server takes a moment to read its rules again.
+        threading.Event().wait(0.02)
+    assert "password authentication failed" in str(caught)
+    assert "not-this" not in str(caught)
 
 
 def test_another_kind_of_database() -> None:
@@ -147,7 +178,9 @@ def test_another_kind_of_database() -> None:
         create_ledger_engine("mysql://host/ledger")
 
 
-def test_a_server_that_is_away(postgresql: Any, url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_is_away(
+    postgresql: PostgreSQLServer, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     ready = Ledger(create_ledger_engine(url))
     assert ready.claim(make_visit("before"), DEPLOYMENT, DAY).granted
     postgresql.stop()
@@ -169,7 +202,7 @@ def test_a_server_that_is_away(postgresql: Any, url: str, caplog: pytest.LogCapt
     assert late.claim(make_visit("before"), DEPLOYMENT, DAY).outcome is not None
 
 
-def test_tables_are_made_when_the_server_comes_back(postgresql: Any, url: str) -> None:
+def test_tables_are_made_when_the_server_comes_back(postgresql: PostgreSQLServer, url: str) -> None:
     postgresql.stop()
     try:
         ledger = Ledger(create_ledger_engine(url))

@@ -22,6 +22,7 @@ from repos.ledger_database import create_ledger_engine
 from repos.ledger_schema import LATEST, installed_version
 from repos.ledger_tables import metadata
 from repos.outbox import Outbox
+from repos.postgresql import use_installed_driver
 from tests.repos.test_ledger import DAY, DEPLOYMENT, make_visit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +44,7 @@ def config() -> Config:
 
 def make_first_version(url: str) -> None:
     """Make the ledger of a version without migrations, with a visit in it."""
+    use_installed_driver()
     engine = sa.create_engine(url)
     with engine.begin() as connection:
         settings = config()
