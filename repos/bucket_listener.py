@@ -183,6 +183,7 @@ class BucketListener:
             # is for its owner to make.
             auto_offset_reset="none",
             allow_auto_create_topics=False,
+            bootstrap_timeout_ms=_ANSWER_MS,
             metadata_max_age_ms=int(1e3 * _LOOK_PAUSE),
         )
         try:
@@ -273,10 +274,8 @@ class BucketListener:
                     created.version if any(created.version) else (record.partition, record.offset, number)
                 )
                 for raw in _raw_keys(created):
-                    found = FoundImage(
-                        raw=raw, location=f"s3://{self._bucket}/{raw.key}", landed=created.time
-                    )
-                    self._memory.add(found, version)
+                    location = f"s3://{self._bucket}/{raw.key}"
+                    self._memory.add(FoundImage(raw=raw, location=location, landed=created.time), version)
         except Exception:
             _log.exception("A message of topic %s was skipped: %r", self._topic, record.value)
 
