@@ -19,6 +19,6 @@ WORKDIR /opt/prompt-processing
 USER 1000
 EXPOSE 8080 8000
 HEALTHCHECK --interval=30s --timeout=3s --start-period=60s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/health', timeout=2)"]
+    CMD ["python", "tools/healthcheck.py"]
 ENTRYPOINT ["prompt-processing"]
 CMD ["serve"]

@@ -37,6 +37,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/hadolint --config .hadolint.yaml Dockerfile
+	$(BIN)/yamllint --strict deploy
 
 bench: setup
 	$(BIN)/python -m benchmarks.visit_overhead $(ARGS)
