@@ -30,6 +30,7 @@ __all__ = [
     "StaleVisit",
     "TaskFailed",
     "TemporarilyUnavailable",
+    "UnknownSchema",
     "UnreadableImage",
     "UnusableVisit",
 ]
@@ -69,6 +70,10 @@ class Rejected(PromptProcessingError):
 
 class InvalidMessage(Rejected):
     """A message is malformed, or a field of it is missing or wrong."""
+
+
+class UnknownSchema(InvalidMessage):
+    """A message is in a schema that the registry does not have."""
 
 
 class StaleVisit(Rejected):
