@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.errors import ImagesUnusable, NoImageArrived
+from models.errors import ImagesUnusable, NoImageArrived, TemporarilyUnavailable
 from models.raws import FoundImage, LocalImage, RawKey, parse_raw_key
 from models.visits import FannedOutVisit
 from services.images import AwaitedImages, ImageAwaiter, sky_angle_agrees
@@ -67,6 +67,8 @@ class World:
         self.stored: list[tuple[float, FoundImage]] = []
         self.sidecars: dict[str | None, tuple[float, str]] = {}
         self.looks = 0
+        self.sidecar_reads: list[float] = []
+        self.outages: list[tuple[float, float]] = []
 
     def clock(self) -> float:
         return self.now
@@ -82,6 +84,7 @@ class World:
 
     def find_existing(self, instrument: str, detector: int, group: str, snap: int) -> list[FoundImage]:
         self.looks += 1
+        self._fail()
         return [
             f
             for t, f in self.stored
@@ -91,8 +94,14 @@ class World:
         ]
 
     def read_sidecar_group(self, raw: RawKey) -> str | None:
+        self.sidecar_reads.append(self.now)
+        self._fail()
         written, group = self.sidecars.get(raw.sidecar_key, (math.inf, ""))
         return group if written <= self.now else None
+
+    def _fail(self) -> None:
+        if any(begin <= self.now < end for begin, end in self.outages):
+            raise TemporarilyUnavailable("the server does not answer")
 
     def fetch(self, found: FoundImage) -> LocalImage:
         return LocalImage(Path(found.location), landed=None)
@@ -380,6 +389,69 @@ def test_sky_angle_is_symmetric(first: float, second: float) -> None:
 )
 def test_sky_angle_limits(angle: float | None, camera: float, agrees: bool) -> None:
     assert sky_angle_agrees(angle, camera) is agrees
+
+
+class TestStoreThatFails:
+    def test_what_is_heard_is_used_all_the_same(self, world: World) -> None:
+        world.outages = [(0.0, math.inf)]
+        world.heard = [(31.0, image())]
+        assert list(world.wait_for(make_visit())) == [image()]
+
+    def test_last_look_finds_it(self, world: World) -> None:
+        world.outages = [(0.0, 60.0)]
+        world.stored = [(0.0, image())]
+        assert list(world.wait_for(make_visit())) == [image()]
+
+    def test_no_image_but_no_answer_either(self, world: World) -> None:
+        world.outages = [(LIMIT - 1.0, math.inf)]
+        with pytest.raises(TemporarilyUnavailable, match=r"images of .* exist is not known: the server"):
+            list(world.wait_for(make_visit()))
+
+    def test_an_answer_in_the_end_counts(self, world: World) -> None:
+        world.outages = [(0.0, LIMIT - 1.0)]
+        with pytest.raises(NoImageArrived):
+            list(world.wait_for(make_visit()))
+
+    def test_sidecar_is_read_again(self, world: World) -> None:
+        names = {"R22_S11": 94}
+        world.heard = [(30.0, lsst_image())]
+        world.outages = [(30.0, 44.0)]
+        world.sidecars = {lsst_image().raw.sidecar_key: (0.0, GROUP)}
+        visit = make_visit(instrument="LSSTCam", detector=94)
+        assert list(world.wait_for(visit, names)) == [lsst_image()]
+        assert world.sidecar_reads == pytest.approx([30.0, 35.0, 40.0, 45.0], abs=0.2)
+
+    def test_sidecar_is_not_read_for_ever(self, world: World) -> None:
+        world.heard = [(30.0, lsst_image())]
+        world.outages = [(30.0, 60.0)]
+        world.sidecars = {lsst_image().raw.sidecar_key: (0.0, GROUP)}
+        visit = make_visit(instrument="LSSTCam", detector=94)
+        # Whether it was this visit's will never be known.
+        with pytest.raises(TemporarilyUnavailable, match="the server does not answer"):
+            list(world.wait_for(visit, {"R22_S11": 94}))
+        assert len(world.sidecar_reads) == 4
+
+    def test_sidecar_may_still_be_late(self, world: World) -> None:
+        world.heard = [(30.0, lsst_image())]
+        world.outages = [(30.0, 32.0)]
+        world.sidecars = {lsst_image().raw.sidecar_key: (36.0, GROUP)}
+        visit = make_visit(instrument="LSSTCam", detector=94)
+        assert list(world.wait_for(visit, {"R22_S11": 94})) == [lsst_image()]
+
+    def test_others_do_not_wait_for_it(self, world: World) -> None:
+        world.heard = [(30.0, lsst_image(6)), (33.0, lsst_image(7))]
+        world.outages = [(30.0, 31.0)]
+        world.sidecars = {lsst_image(7).raw.sidecar_key: (0.0, GROUP)}
+        visit = make_visit(instrument="LSSTCam", detector=94)
+        assert list(world.wait_for(visit, {"R22_S11": 94})) == [lsst_image(7)]
+        assert world.now == pytest.approx(33.0, abs=0.2)
+
+    def test_some_images_and_no_answer_about_others(self, world: World) -> None:
+        world.heard = [(31.0, image())]
+        world.outages = [(40.0, math.inf)]
+        images = world.wait_for(make_visit(nimages=2))
+        assert list(images) == [image()]
+        assert any("there may be more images" in warning for warning in images.warnings)
 
 
 def test_channel_errors_pass() -> None:
