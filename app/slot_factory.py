@@ -240,7 +240,10 @@ class SlotFactory:
                 ),
                 images=self.create_image_intake(),
                 execution=PipelineExecution(
-                    init_outputs=lambda run, pipeline: central.init_outputs(run, pipeline.init_inputs)
+                    init_outputs=lambda run, pipeline: retry_connections(
+                        lambda: central.init_outputs(run, pipeline.init_inputs),
+                        delay=self._settings.repo_retry_delay,
+                    )
                 ),
                 alerts=AlertPublisher(sink=self.create_alert_sink()),
                 exporter=self.create_exporter(),
@@ -420,8 +423,9 @@ class Application:
             return None
 
     def idle(self) -> None:
-        """Forget what is old."""
+        """Forget what is old, and hold no connection to the central repo."""
         self._factory.index.refresh_oldest()
+        self._factory.central.rest()
 
     def close(self) -> None:
         """Remove the local repo and close connections."""

@@ -118,7 +118,7 @@ class CentralRepo:
     @cached_property
     def files(self) -> CentralFiles:
         """Where dataset files are written."""
-        return CentralFiles(self._uri, self.universe)
+        return CentralFiles(self._uri, self.universe, retry_delay=self._retry_delay)
 
     @cached_property
     def registry_writer(self) -> RegistryWriter:

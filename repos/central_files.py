@@ -37,6 +37,7 @@ from lsst.resources import ResourcePath
 from models.errors import InvalidConfiguration
 from repos.atomic_files import replace_file
 from repos.memory_butler import StoredDataset
+from repos.retry import retry_connections
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +51,9 @@ class CentralFiles:
         Root or configuration of the central repo. No connection to its
         registry is made.
     universe : `lsst.daf.butler.DimensionUniverse`
+    retry_delay : `float`
+        Mean pause before the second try after an error of an object store,
+        seconds.
 
     Raises
     ------
@@ -57,7 +61,7 @@ class CentralFiles:
         Raised if the datastore does not keep files.
     """
 
-    def __init__(self, uri: str, universe: DimensionUniverse) -> None:
+    def __init__(self, uri: str, universe: DimensionUniverse, *, retry_delay: float = 30.0) -> None:
         config = ButlerConfig(Butler.get_repo_uri(uri, return_label=True))
         datastore, database = instantiate_standalone_datastore(config, universe)
         database.dispose()
@@ -66,6 +70,7 @@ class CentralFiles:
                 f"the datastore of {uri} is a {type(datastore).__name__}; outputs need a file datastore"
             )
         self._datastore = datastore
+        self._retry_delay = retry_delay
 
     def write(self, dataset: StoredDataset) -> FileDataset:
         """Write a dataset that is in memory, replacing an older file at once.
@@ -129,15 +134,14 @@ class CentralFiles:
         with tempfile.TemporaryDirectory(prefix="pp-write-") as directory:
             local = Path(directory) / f"dataset{formatter.get_write_extension()}"
             write(local)
-            location.uri.write(local.read_bytes(), overwrite=True)
+            self._replace(location.uri, local.read_bytes())
 
-    @staticmethod
-    def _replace(uri: ResourcePath, content: bytes) -> None:
+    def _replace(self, uri: ResourcePath, content: bytes) -> None:
         if uri.isLocal:
             replace_file(Path(uri.ospath), lambda path: path.write_bytes(content))
         else:
-            # An object store replaces whole objects.
-            uri.write(content, overwrite=True)
+            # An object store replaces whole objects, in one request.
+            retry_connections(lambda: uri.write(content, overwrite=True), delay=self._retry_delay)
 
 
 def _as_v2(formatter: Formatter, ref: DatasetRef) -> FormatterV2:

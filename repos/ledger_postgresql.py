@@ -28,7 +28,7 @@ _AT_ONCE = 4
 #: Seconds to wait for one of them, or for a place at a server that is full.
 _PATIENCE = 30.0
 #: Pauses before another try at a full server, seconds: at first, at most.
-_PAUSES = 0.02, 0.5
+_PAUSES = 0.02, 2.0
 
 #: A server that does not answer must not hold a visit for minutes: seconds,
 #: but for TCP_USER_TIMEOUT, which libpq takes in milliseconds.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["connection_errors", "is_outage", "retry_connections"]
+__all__ = ["is_connection_error", "is_outage", "retry_connections"]
 
 import errno
 from collections.abc import Callable
@@ -34,18 +34,24 @@ _PASSING = frozenset(
 )
 
 
-def connection_errors() -> tuple[type[Exception], ...]:
-    """Return the errors that mean "the server could not be reached", for
-    databases and S3.
+#: Errors that mean "the server could not be reached", of databases and S3.
+_CONNECTION_ERRORS = (
+    sqlalchemy.exc.InterfaceError,
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.TimeoutError,
+    botocore.exceptions.ClientError,
+    botocore.exceptions.ConnectionError,
+    botocore.exceptions.HTTPClientError,
+)
+
+
+def is_connection_error(error: BaseException) -> bool:
+    """Say whether an error means that a database or S3 server could not be
+    reached, or went away while it was being talked to.
     """
-    return (
-        sqlalchemy.exc.InterfaceError,
-        sqlalchemy.exc.OperationalError,
-        sqlalchemy.exc.TimeoutError,
-        botocore.exceptions.ClientError,
-        botocore.exceptions.ConnectionError,
-        botocore.exceptions.HTTPClientError,
-    )
+    # A driver does not always have a better name for a broken connection.
+    broken = isinstance(error, sqlalchemy.exc.DBAPIError) and error.connection_invalidated
+    return broken or isinstance(error, _CONNECTION_ERRORS)
 
 
 def is_outage(error: BaseException) -> bool:
@@ -54,7 +60,7 @@ def is_outage(error: BaseException) -> bool:
     """
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, (*connection_errors(), ConnectionError, TimeoutError)):
+        if is_connection_error(cause) or isinstance(cause, (ConnectionError, TimeoutError)):
             return True
         if isinstance(cause, OSError) and cause.errno in _PASSING:
             return True
@@ -81,7 +87,7 @@ def retry_connections(action: Callable[[], T], *, delay: float, attempts: int = 
         What the action returned.
     """
     for attempt in stamina.retry_context(
-        on=connection_errors(),
+        on=is_connection_error,
         attempts=attempts,
         timeout=None,
         wait_initial=0.75 * delay,
