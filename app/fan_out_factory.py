@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["FanOutService", "build_fan_out", "run_fan_out"]
 
 import asyncio
+import gc
 import logging
 import resource
 import signal
@@ -197,6 +198,9 @@ def run_fan_out(settings: FanOutSettings) -> None:
 
 async def _run(settings: FanOutSettings, routes: Mapping[str, InstrumentRoute]) -> None:
     service = await build_fan_out(settings, routes)
+    # What is there now stays; the collector need not look at it again while
+    # a visit goes out.
+    gc.freeze()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)
