@@ -20,7 +20,8 @@ from repos.central import CentralRepo
 from repos.data_ids import output_ref
 from repos.handover import DirectHandover, WriterHandover
 from repos.memory_butler import StoredDataset
-from repos.registry_writer import Outputs, RegistryWriter, parse_outputs
+from repos.registry_writer import Outputs, RegistryWriter
+from repos.writer_messages import MessageReader
 from tests.repos.sketch_repo import INSTRUMENT, sketch_data_ids
 
 RUN = "ProtoCam/prompt/output-2025-06-13/Test/d1"
@@ -77,14 +78,14 @@ def held(root: Path, name: str = TYPES[0]) -> list[DatasetRef]:
 
 def test_a_fresh_butler_reads_them(central: CentralRepo, prepared: Path) -> None:
     outputs = make_outputs(central, "one")
-    assert central.registry_writer.ingest([outputs]) == 2
+    assert len(central.registry_writer.ingest([outputs])) == 2
     assert [r.id for r in held(prepared)] == [outputs.files[0].refs[0].id]
 
 
 def test_a_batch(central: CentralRepo, prepared: Path) -> None:
     batch = [make_outputs(central, f"group-{i}") for i in range(4)]
     # A producer may repeat a message.
-    assert central.registry_writer.ingest([*batch, batch[1], batch[1]]) == 8
+    assert len(central.registry_writer.ingest([*batch, batch[1], batch[1]])) == 8
     assert len(held(prepared)) == 4
     assert len(held(prepared, TYPES[1])) == 4
 
@@ -94,7 +95,7 @@ def test_what_is_there_already_is_skipped(central: CentralRepo, prepared: Path) 
     central.registry_writer.ingest([first])
     whole = make_outputs(central, "one")
     for _ in range(2):
-        assert central.registry_writer.ingest([whole]) == 2
+        assert len(central.registry_writer.ingest([whole])) == 2
     assert len(held(prepared)) == len(held(prepared, TYPES[1])) == 1
 
 
@@ -123,7 +124,7 @@ def test_contradicting_records(central: CentralRepo) -> None:
 
 
 def test_nothing_to_do(central: CentralRepo) -> None:
-    assert central.registry_writer.ingest([]) == 0
+    assert len(central.registry_writer.ingest([])) == 0
 
 
 @pytest.fixture
@@ -148,7 +149,7 @@ def test_dataset_types_that_are_defined_may_be_registered(bare: CentralRepo, cen
     outputs = make_outputs(bare, "one")
     with pytest.raises(InvalidConfiguration):
         writer.ingest([Outputs(outputs.records, outputs.files)])
-    assert writer.ingest([outputs]) == 2
+    assert len(writer.ingest([outputs])) == 2
     assert len(held(central_root)) == 1
 
 
@@ -158,21 +159,22 @@ def test_dataset_types_that_another_client_registered(bare: CentralRepo, central
     with Butler.from_config(str(central_root), writeable=True) as other:
         for dataset_type in dataset_types(other):
             other.registry.registerDatasetType(dataset_type)
-    assert bare.registry_writer.ingest([outputs]) == 2
+    assert len(bare.registry_writer.ingest([outputs])) == 2
 
 
 def test_connection_trouble_is_tried_twice(central: CentralRepo, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    ingest = central.write_butler.ingest
+    registry = central.write_butler._registry
+    insert = registry.insertDimensionData
 
     def fail_once(*args: Any, **kwargs: Any) -> None:
         calls.append(1)
         if len(calls) == 1:
             raise sqlalchemy.exc.OperationalError("insert", {}, Exception("server closed the connection"))
-        ingest(*args, **kwargs)
+        insert(*args, **kwargs)
 
-    monkeypatch.setattr(central.write_butler, "ingest", fail_once)
-    assert central.registry_writer.ingest([make_outputs(central, "one")]) == 2
+    monkeypatch.setattr(registry, "insertDimensionData", fail_once)
+    assert len(central.registry_writer.ingest([make_outputs(central, "one")])) == 2
     assert len(calls) == 2
 
 
@@ -190,20 +192,19 @@ def test_the_message(central: CentralRepo, prepared: Path) -> None:
         assert (prepared / simple["path"]).exists()
         for ref in simple["refs"].values():
             assert set(ref) == {"dataset_type_name", "run", "data_id"}
-    types = {t.name: t for t in dataset_types(central.read_butler)}
-    parsed = parse_outputs(message, central.universe, types)
+    parsed = MessageReader(central.universe, central.read_butler.get_dataset_type).read(json.dumps(message))
     assert [f.refs for f in parsed.files] == [f.refs for f in outputs.files]
-    assert central.registry_writer.ingest([parsed]) == 2
+    assert len(central.registry_writer.ingest([parsed])) == 2
     assert len(held(prepared)) == 1
 
 
 def test_a_message_that_defines_its_dataset_types(bare: CentralRepo) -> None:
-    message = json.loads(make_outputs(bare, "one").to_message(with_dataset_types=True))
-    assert {t["name"] for t in message["dataset_types"]} == set(TYPES)
-    parsed = parse_outputs(message, bare.universe, {})
+    message = make_outputs(bare, "one").to_message(with_dataset_types=True)
+    assert {t["name"] for t in json.loads(message)["dataset_types"]} == set(TYPES)
+    parsed = MessageReader(bare.universe, bare.read_butler.get_dataset_type).read(message)
     assert {t.name for t in parsed.dataset_types} == set(TYPES)
     writer = RegistryWriter(bare.write_butler, register_dataset_types=True)
-    assert writer.ingest([parsed]) == 2
+    assert len(writer.ingest([parsed])) == 2
 
 
 def test_handovers(central: CentralRepo, prepared: Path) -> None:
