@@ -131,6 +131,7 @@ def build_service(settings: ServiceSettings, *, lease: timedelta = _LEASE) -> Pr
     if upload is not None:
         start.append(upload.start)
         close.append(upload.stop)
+    start.insert(0, ledger.rehearse)
     if embedded:
         start.insert(0, ledger.recover_orphans)
     return PromptService(

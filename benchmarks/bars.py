@@ -35,6 +35,10 @@ GROUPS = {
     "malformed": "benchmarks.bar_input:malformed",
     "openapi": "benchmarks.bar_input:openapi",
     "exports": "benchmarks.bar_exports:exports",
+    "notifications": "benchmarks.bar_images:notifications",
+    "arrivals": "benchmarks.bar_images:arrivals",
+    "fan-out": "benchmarks.bar_fan_out:fan_out",
+    "ledger-workers": "benchmarks.ledger_workers:ledger_workers",
 }
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 __all__ = ["Ledger"]
 
 import logging
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
+from models.errors import TemporarilyUnavailable
 from models.events import OutboxMessage
 from models.ledger import RUNNING, Claim, VisitRecord
 from models.outcomes import Result, VisitOutcome
 from models.visits import FannedOutVisit, VisitKey
-from repos.ledger_database import reading, writing
+from repos.ledger_database import ledger_errors, reading, single_statement, writing
 from repos.ledger_statements import FINAL_RESULTS, Statements
 from repos.ledger_tables import VISITS
 from repos.outbox import Outbox
@@ -82,7 +85,7 @@ class Ledger:
         new = self._row(visit, deployment_id, day_obs)
         # A claim need not survive a power cut: without its row the visit may be
         # tried again, and the APDB tells whether it may be run.
-        with writing(self._engine) as connection:
+        with single_statement(self._engine) as connection:
             attempt = connection.execute(self._statements.claim, new).scalar_one_or_none()
             if attempt is not None:
                 return Claim(granted=True, attempt=attempt)
@@ -106,7 +109,7 @@ class Ledger:
         """
         mine = VISITS.c.owner == self._owner, VISITS.c.state == RUNNING
         extend = _update(visit.key, deployment_id).where(*mine).values(leased_until=self._leased_until())
-        with writing(self._engine) as connection:
+        with single_statement(self._engine) as connection:
             return connection.execute(extend).rowcount == 1
 
     def finish(
@@ -145,6 +148,28 @@ class Ledger:
             Outbox.add(connection, outbox, visit.key, now)
         if outbox:
             self._on_messages()
+
+    def rehearse(self) -> None:
+        """Do once what takes longer the first time; nothing of it stays.
+
+        A database that is away is no reason not to start.
+        """
+        nobody = {
+            "instrument": "",
+            "group": "",
+            "detector": 0,
+            "deployment_id": uuid.uuid4().hex,
+            "visit": "",
+        }
+        begun = self._begun(nobody, 0)
+        ended = begun | {"state": Result.FAILED.value, "outcome": ""}
+        statements = self._statements
+        with suppress(TemporarilyUnavailable), ledger_errors(), self._engine.connect() as connection:
+            transaction = connection.begin()
+            connection.execute(statements.claim, begun)
+            for stands in (True, False):
+                connection.execute(statements.record(stands=stands), ended)
+            transaction.rollback()
 
     def recover_orphans(self) -> list[VisitKey]:
         """Mark as interrupted what a service that died was processing.
@@ -236,11 +261,14 @@ class Ledger:
         return day
 
     def _row(self, visit: FannedOutVisit, deployment_id: str, day_obs: int) -> dict[str, object]:
+        what = {**visit.key._asdict(), "deployment_id": deployment_id, "visit": visit.model_dump_json()}
+        return self._begun(what, day_obs)
+
+    def _begun(self, what: Mapping[str, object], day_obs: int) -> dict[str, object]:
         """Return the row of a visit that begins now."""
         now = self._now()
         return {
-            **visit.key._asdict(),
-            "deployment_id": deployment_id,
+            **what,
             "day_obs": day_obs,
             "state": RUNNING,
             "attempts": 1,
@@ -250,7 +278,6 @@ class Ledger:
             "started": now,
             "finished": None,
             "outcome": None,
-            "visit": visit.model_dump_json(),
         }
 
     def _leased_until(self) -> datetime | None:

@@ -12,6 +12,7 @@ __all__ = [
     "embedded_ledger_file",
     "ledger_errors",
     "reading",
+    "single_statement",
     "writing",
 ]
 
@@ -97,6 +98,28 @@ def writing(engine: sa.Engine, *, durable: bool = False) -> Iterator[sa.Connecti
     """
     options = {DURABLE: durable}
     with ledger_errors(), engine.connect().execution_options(**options) as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def single_statement(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Open a connection for one statement that changes something; if it reads
+    afterwards, what it reads may have been changed by others.
+
+    Raises
+    ------
+    models.errors.TemporarilyUnavailable
+        Raised if the database cannot be reached.
+    """
+    if engine.dialect.name == "sqlite":
+        with writing(engine) as connection:
+            yield connection
+        return
+    # The answer is the commit: the server is asked once instead of three times.
+    with (
+        ledger_errors(),
+        engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+    ):
         yield connection
 
 

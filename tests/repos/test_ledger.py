@@ -304,6 +304,13 @@ def test_result_and_messages_are_one_transaction(
     assert record.state == RUNNING
 
 
+def test_a_rehearsal_leaves_nothing(ledger: Ledger) -> None:
+    ledger.rehearse()
+    ledger.rehearse()
+    assert ledger.visits() == []
+    assert ledger.claim(make_visit(), DEPLOYMENT, DAY).granted
+
+
 def test_everything_survives_a_restart(url: str) -> None:
     first = create_ledger_engine(url)
     ledger = Ledger(first)
