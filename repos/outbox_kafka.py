@@ -100,7 +100,24 @@ class KafkaSender:
                 sent.append(Delivery(failed=f"{_text(error)}; does the topic exist, and may it be written?"))
                 break
             waiting()
-        return [self._outcome(producer, one, waiting) for one in sent]
+        outcomes = [self._outcome(producer, one, waiting) for one in sent]
+        if all(outcome.refused is None for outcome in outcomes):
+            return outcomes
+        # After a refusal, an idempotent producer of this library refuses
+        # everything: only a message that a new one sends alone is at fault.
+        self._discard(producer)
+        if len(messages) == 1:
+            return outcomes
+        return [
+            self._alone(message, waiting) if outcome.refused is not None else outcome
+            for message, outcome in zip(messages, outcomes, strict=False)
+        ]
+
+    def _alone(self, message: OutboxMessage, waiting: Callable[[], object]) -> Delivery:
+        try:
+            return self.send([message], waiting=waiting)[0]
+        except TemporarilyUnavailable as error:
+            return Delivery(failed=str(error))
 
     def close(self) -> None:
         """Close the producer; what is not acknowledged by now has failed."""
