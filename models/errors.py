@@ -28,6 +28,7 @@ __all__ = [
     "Rejected",
     "ServiceBusy",
     "StaleVisit",
+    "Superseded",
     "TaskFailed",
     "TemporarilyUnavailable",
     "UnknownSchema",
@@ -60,6 +61,10 @@ class InvalidConfiguration(PromptProcessingError):
 
     Raised at start, never in the middle of a visit.
     """
+
+
+class Superseded(PromptProcessingError):
+    """Another process has taken the place of this one, which must end."""
 
 
 class Rejected(PromptProcessingError):
