@@ -28,6 +28,8 @@ _TRIES = 4
 _RETRY_DELAY = 5.0
 #: Bytes that are moved to disk at once.
 _CHUNK = 1 << 20
+#: Sidecars whose group is remembered: a night's, of one detector.
+_REMEMBERED = 2000
 
 
 class BucketImageStore:
@@ -70,6 +72,7 @@ class BucketImageStore:
         self._detector_names = detector_names or {}
         self._retry_delay = retry_delay
         self._fetched: Path | None = None
+        self._groups: dict[str, str] = {}
 
     def find_existing(self, instrument: str, detector: int, group: str, snap: int) -> list[FoundImage]:
         """Look up the images of one snap: ask the microservice, or list what
@@ -111,16 +114,25 @@ class BucketImageStore:
         models.errors.TemporarilyUnavailable
             Raised if it cannot be read now.
         """
-        if raw.sidecar_key is None:
+        key = raw.sidecar_key
+        if key is None:
             return raw.group
+        if key in self._groups:
+            # Each visit hears again of the images of the visits before it.
+            return self._groups[key]
         try:
-            with s3_errors(f"sidecar {self._uri(raw.sidecar_key)}"):
-                text = self._get(raw.sidecar_key)["Body"].read()
+            with s3_errors(f"sidecar {self._uri(key)}"):
+                text = self._get(key)["Body"].read()
             content = json.loads(text)
         except (ObjectAbsent, ValueError, RecursionError):
             return None
         group = content.get("GROUPID") if isinstance(content, dict) else None
-        return group if isinstance(group, str) else None
+        if not isinstance(group, str):
+            return None
+        self._groups[key] = group
+        if len(self._groups) > _REMEMBERED:
+            del self._groups[next(iter(self._groups))]
+        return group
 
     def fetch(self, found: FoundImage) -> LocalImage:
         """Copy an image to this machine.

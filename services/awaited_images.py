@@ -206,7 +206,13 @@ class AwaitedImages:
                 self._undecided.setdefault(found.location, _Undecided(found, now + _SIDECAR_TIMEOUT))
             else:
                 _log.debug("Not an image of %s: %s", self._visit, found.raw.key)
-        for location, undecided in list(self._undecided.items()):
+        # Of those that need a sidecar the newest first: the others are most
+        # likely of earlier visits, which the listener remembers.
+        told = [item for item in self._undecided.items() if item[1].found.raw.group is not None]
+        untold = [item for item in self._undecided.items() if item[1].found.raw.group is None]
+        for location, undecided in (*told, *reversed(untold)):
+            if undecided.found.raw.group is None and self._is_complete():
+                break
             if now >= undecided.retry_at:
                 self._decide(location, undecided, now)
 

@@ -192,6 +192,19 @@ class TestSidecar:
     def test_that_does_not_tell(self, bucket: Bucket, content: bytes | None) -> None:
         assert self.group(bucket, content) is None
 
+    def test_is_read_once(self, bucket: Bucket) -> None:
+        bucket.put(f"{STEM}.json", b'{"GROUPID": "g1"}')
+        store, asked = bucket.store(), bucket.count()
+        for _ in range(2):
+            assert store.read_sidecar_group(parse_raw_key(f"{STEM}.fits")) == "g1"
+        assert asked == ["GetObject"]
+
+    def test_is_looked_for_until_it_is_there(self, bucket: Bucket) -> None:
+        store = bucket.store()
+        assert store.read_sidecar_group(parse_raw_key(f"{STEM}.fits")) is None
+        bucket.put(f"{STEM}.json", b'{"GROUPID": "g1"}')
+        assert store.read_sidecar_group(parse_raw_key(f"{STEM}.fits")) == "g1"
+
     def test_key_that_tells_it_itself(self, bucket: Bucket) -> None:
         asked = bucket.count()
         assert bucket.store().read_sidecar_group(parse_raw_key(KEY)) == GROUP

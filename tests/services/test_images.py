@@ -292,6 +292,13 @@ class TestSidecars:
         assert list(world.wait_for(self.visit, self.names)) == [lsst_image(7)]
         assert "MC_O_20260101_000006_R22_S11.json" in caplog.text
 
+    def test_newest_sidecar_first(self, world: World) -> None:
+        world.heard = [(0.0, lsst_image(seq)) for seq in range(1, 9)]
+        world.sidecars = {lsst_image(seq).raw.sidecar_key: (0.0, f"g{seq}") for seq in range(1, 8)}
+        world.sidecars[lsst_image(8).raw.sidecar_key] = (0.0, GROUP)
+        assert list(world.wait_for(self.visit, self.names)) == [lsst_image(8)]
+        assert len(world.sidecar_reads) == 1
+
     def test_number_from_the_detectors_name(self, world: World) -> None:
         world.heard = [(1.0, lsst_image(7, "R22_S12")), (1.0, lsst_image(7, "R01_S00"))]
         world.sidecars = {f.raw.sidecar_key: (0.0, GROUP) for _, f in world.heard}
