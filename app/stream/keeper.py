@@ -52,7 +52,7 @@ class ClaimKeeper:
                     # keeps the other worker from processing it as well, and
                     # its result, when known, is as good as the other's.
                     _log.error(
-                        "Entry %s has been taken over by another worker, which took this one for dead.",
+                        "Entry %s is this worker's no longer: another took it for dead, or it was deleted.",
                         entry_id,
                     )
                     return
