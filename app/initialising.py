@@ -11,10 +11,11 @@ from datetime import date, timedelta
 from app.slot_factory import deployment_id_of, load_library
 from config.settings import ServiceSettings
 from init_job.initialise import Initializer
+from models.errors import PromptProcessingError, TemporarilyUnavailable
 from models.times import output_date, tai_from_unix
 from repos.central import open_butler, sqlite_lock
 from repos.pipeline_library import PipelineLibrary
-from repos.retry import retry_connections
+from repos.retry import is_outage, retry_connections
 
 
 def initialise(
@@ -42,10 +43,24 @@ def initialise(
         Raised if the repo cannot be opened, or dataset types are missing.
     models.errors.PipelineUnreadable
         Raised if a pipeline cannot be loaded.
+    models.errors.TemporarilyUnavailable
+        Raised if database or object store cannot be reached.
     """
     library = library if library is not None else load_library(settings)
     if faults := library.faults():
         raise faults[0]
+    try:
+        return _initialise(settings, library, dates)
+    except PromptProcessingError:
+        raise
+    except Exception as error:  # drivers and clients raise many types
+        if is_outage(error):
+            cause = " ".join(str(error).split())
+            raise TemporarilyUnavailable(f"the central repo {settings.central_repo}: {cause}") from error
+        raise
+
+
+def _initialise(settings: ServiceSettings, library: PipelineLibrary, dates: Sequence[str]) -> list[str]:
     by_path = {p.path: p for p in library.loaded()}
     butler = retry_connections(
         lambda: open_butler(settings.central_repo, writeable=True), delay=settings.repo_retry_delay

@@ -57,7 +57,7 @@ def open_butler(uri: str, *, writeable: bool = False) -> Butler:
     except Exception as error:  # the Butler raises many types here
         if (reason := refusal(error)) is not None:
             raise InvalidConfiguration(f"the registry of the repository {uri}: {reason}") from error
-        if is_outage(error):
+        if is_outage(error) and not isinstance(error, FileNotFoundError):
             raise
         raise InvalidConfiguration(
             f"the repository {uri} cannot be opened by the installed Butler: {type(error).__name__}: {error}"
