@@ -1,0 +1,198 @@
+"""Following a topic through all trouble; what is committed."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from kafka import KafkaConsumer, TopicPartition
+
+from models.fan_out import NextVisitRecord
+from repos.kafka_clients import KafkaAccess, create_producer
+from repos.next_visit_topic import NextVisitTopic
+from simulator.servers.kafka import KafkaServer
+from tests.servers import unique_name
+
+pytestmark = pytest.mark.servers
+
+#: Seconds that anything may take here.
+_PATIENCE = 60.0
+
+
+class Reader:
+    """A topic that is followed; records come into a queue."""
+
+    def __init__(self, access: KafkaAccess, topic: str, group: str, offset_reset: str) -> None:
+        self.records: queue.Queue[NextVisitRecord] = queue.Queue()
+        self.topic = NextVisitTopic(
+            access=access, topic=topic, group=group, offset_reset=offset_reset, deliver=self.records.put
+        )
+
+    def next(self) -> bytes:
+        record = self.records.get(timeout=_PATIENCE)
+        assert record.value is not None
+        self.topic.settle(record)
+        return record.value
+
+
+@contextmanager
+def reading(
+    kafka: KafkaServer, topic: str, group: str, offset_reset: str = "earliest", **access: str
+) -> Iterator[Reader]:
+    reader = Reader(KafkaAccess(**{"bootstrap": kafka.bootstrap, **access}), topic, group, offset_reset)
+    reader.topic.start()
+    try:
+        yield reader
+    finally:
+        reader.topic.close()
+
+
+def send(kafka: KafkaServer, topic: str, *values: bytes, partition: int = 0) -> None:
+    producer = create_producer(KafkaAccess(kafka.bootstrap))
+    for value in values:
+        producer.send(topic, value, partition=partition).get(_PATIENCE)
+    producer.close()
+
+
+def committed(kafka: KafkaServer, topic: str, group: str) -> int | None:
+    consumer = KafkaConsumer(bootstrap_servers=kafka.bootstrap, group_id=group)
+    try:
+        found: int | None = consumer.committed(TopicPartition(topic, 0))
+        return found
+    finally:
+        consumer.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never became true"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def topic(kafka: KafkaServer) -> str:
+    name = unique_name()
+    kafka.create_topic(name)
+    return name
+
+
+def test_records_come_with_their_place_and_time(kafka: KafkaServer, topic: str) -> None:
+    begin = time.time()
+    send(kafka, topic, b"one", b"two")
+    with reading(kafka, topic, "g") as reader:
+        records = [reader.records.get(timeout=_PATIENCE) for _ in range(2)]
+    assert [(r.partition, r.offset, r.value) for r in records] == [(0, 0, b"one"), (0, 1, b"two")]
+    assert all(begin - 1 < r.timestamp < time.time() + 1 for r in records)
+
+
+def test_what_was_settled_does_not_come_again_and_the_rest_does(kafka: KafkaServer, topic: str) -> None:
+    group = unique_name()
+    send(kafka, topic, b"one", b"two", b"three")
+    with reading(kafka, topic, group) as reader:
+        records = [reader.records.get(timeout=_PATIENCE) for _ in range(3)]
+        reader.topic.settle(records[0])
+        reader.topic.settle(records[2])
+    assert committed(kafka, topic, group) == 1
+    with reading(kafka, topic, group) as reader:
+        assert [reader.next(), reader.next()] == [b"two", b"three"]
+    assert committed(kafka, topic, group) == 3
+
+
+def test_settled_records_are_committed_while_it_runs(kafka: KafkaServer, topic: str) -> None:
+    group = unique_name()
+    send(kafka, topic, b"one")
+    with reading(kafka, topic, group) as reader:
+        reader.next()
+        until(lambda: committed(kafka, topic, group) == 1)
+
+
+def test_what_is_announced_while_the_first_fan_out_is_away_is_not_missed(
+    kafka: KafkaServer, topic: str
+) -> None:
+    group = unique_name()
+    send(kafka, topic, b"before anybody listened")
+    with reading(kafka, topic, group, "latest") as reader:
+        until(lambda: committed(kafka, topic, group) == 1)
+        assert reader.records.empty()
+    send(kafka, topic, b"meanwhile")
+    with reading(kafka, topic, group, "latest") as reader:
+        assert reader.next() == b"meanwhile"
+
+
+def test_paused_it_delivers_nothing_and_still_commits(kafka: KafkaServer, topic: str) -> None:
+    group = unique_name()
+    send(kafka, topic, b"one")
+    with reading(kafka, topic, group) as reader:
+        record = reader.records.get(timeout=_PATIENCE)
+        reader.topic.pause()
+        send(kafka, topic, b"two")
+        reader.topic.settle(record)
+        until(lambda: committed(kafka, topic, group) == 1)
+        assert reader.records.empty()
+    with reading(kafka, topic, group) as reader:
+        assert reader.next() == b"two"
+
+
+def test_a_topic_that_is_missing_is_named_and_may_come_later(kafka: KafkaServer) -> None:
+    name = unique_name()
+    with reading(kafka, name, unique_name()) as reader:
+        until(lambda: "has no topic" in (reader.topic.trouble or ""))
+        assert name in (reader.topic.trouble or "")
+        kafka.create_topic(name)
+        send(kafka, name, b"late")
+        assert reader.next() == b"late"
+        until(lambda: reader.topic.trouble is None)
+
+
+def test_a_second_fan_out_of_the_group_takes_over(kafka: KafkaServer, topic: str) -> None:
+    group = unique_name()
+    with reading(kafka, topic, group) as first:
+        send(kafka, topic, b"one")
+        assert first.next() == b"one"
+        with reading(kafka, topic, group) as second:
+            # Whoever of them has the partition; nothing twice, nothing lost.
+            until(lambda: (first.topic.trouble is None) != (second.topic.trouble is None))
+            first.topic.close()
+            send(kafka, topic, b"two")
+            assert second.next() == b"two"
+            assert second.records.empty()
+
+
+def test_credentials(kafka: KafkaServer, topic: str) -> None:
+    send(kafka, topic, b"one")
+    with reading(
+        kafka, topic, "g", bootstrap=kafka.sasl_bootstrap, username=kafka.username, password=kafka.password
+    ) as reader:
+        assert reader.next() == b"one"
+
+
+def test_wrong_credentials_are_reported(kafka: KafkaServer, topic: str) -> None:
+    with reading(
+        kafka, topic, "g", bootstrap=kafka.sasl_bootstrap, username=kafka.username, password="wrong"
+    ) as reader:
+        until(lambda: "check address, user and password" in (reader.topic.trouble or ""))
+
+
+def test_the_broker_may_be_away_at_the_start_and_later(kafka: KafkaServer, topic: str) -> None:
+    send(kafka, topic, b"one")
+    group = unique_name()
+    kafka.stop()
+    try:
+        reader = Reader(KafkaAccess(kafka.bootstrap), topic, group, "earliest")
+        reader.topic.start()
+        until(lambda: "cannot be used" in (reader.topic.trouble or ""))
+    finally:
+        kafka.start()
+    try:
+        assert reader.next() == b"one"
+        kafka.stop()
+        kafka.start()
+        send(kafka, topic, b"two")
+        assert reader.next() == b"two"
+        until(lambda: committed(kafka, topic, group) == 2)
+    finally:
+        reader.topic.close()
