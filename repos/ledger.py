@@ -246,7 +246,7 @@ class Ledger:
             .group_by(VISITS.c.state)
         )
         with reading(self._engine) as connection:
-            return dict(connection.execute(query).all())
+            return dict(connection.execute(query).tuples().all())
 
     def last_day(self) -> int | None:
         """Return the ``day_obs`` of the last night with visits, if any.

@@ -213,7 +213,7 @@ class Outbox:
     def _count(self, which: sa.ColumnElement[bool]) -> dict[str, int]:
         query = sa.select(OUTBOX.c.kind, sa.func.count()).where(which).group_by(OUTBOX.c.kind)
         with reading(self._engine) as connection:
-            return dict(connection.execute(query).all())
+            return dict(connection.execute(query).tuples().all())
 
 
 def _stored(row: sa.RowMapping) -> StoredMessage:
