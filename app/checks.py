@@ -7,6 +7,7 @@ __all__ = ["Check", "create_checks", "run_checks"]
 import os
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -114,11 +115,14 @@ def _check_writable(name: str, path: Path) -> str | None:
 def _check_ledger(url: str) -> list[str]:
     from repos.ledger import Ledger
     from repos.ledger_database import create_ledger_engine, embedded_ledger_file
+    from repos.ledger_schema import UnknownSchema
 
     file = embedded_ledger_file(url)
     if file is not None and not file.exists():
         return []  # The service makes it; that its directory can be written is another check.
-    Ledger(create_ledger_engine(url, read_only=True)).last_day()
+    # The service makes or upgrades tables when it starts.
+    with suppress(UnknownSchema):
+        Ledger(create_ledger_engine(url, read_only=True)).last_day()
     return []
 
 
@@ -133,8 +137,9 @@ def _check_pipelines(paths: tuple[str, ...], apdb_config: str) -> list[str]:
 
 def _check_repo(uri: str, instrument: str) -> list[str]:
     from repos.central import check_central_repo
+    from repos.probes import probe_datastore
 
-    return check_central_repo(uri, instrument)
+    return check_central_repo(uri, instrument) or probe_datastore(uri)
 
 
 def _check_apdb(uri: str) -> list[str]:
