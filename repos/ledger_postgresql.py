@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from models.errors import InvalidConfiguration
-from repos.ledger_schema import ensure_schema
+from repos.ledger_schema import UnknownSchema, ensure_schema
 from repos.postgresql import refusal
 
 _log = logging.getLogger(__name__)
@@ -71,8 +71,8 @@ def create_postgresql_engine(url: sa.URL, *, read_only: bool = False) -> sa.Engi
         with engine.connect() as connection:
             try:
                 ensure_schema(connection, schema=schema, read_only=True)
-            except InvalidConfiguration as error:
-                raise InvalidConfiguration(f"the ledger {url!r}: {error}") from error
+            except UnknownSchema as error:
+                raise UnknownSchema(f"the ledger {url!r}: {error}") from error
         return engine
     upgrade = _Upgrade(schema)
     event.listen(engine, "engine_connect", upgrade.run)
