@@ -9,7 +9,7 @@ import gc
 import logging
 import resource
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from app.fan_out_metrics import FanOutMetrics
@@ -49,7 +49,8 @@ class FanOutService:
         Makes the reader of the topic, given what takes its records.
     fan_out : `services.fan_out.FanOut`
     delivery : `services.visit_delivery.PostDelivery` or `StreamDelivery`
-    port : `app.metrics_port.MetricsPort`
+    port : callable
+        Makes the port of the metrics, given what tells present faults.
     grace : `float`
         Seconds that open requests are given at the end.
     close : sequence of callables
@@ -62,14 +63,14 @@ class FanOutService:
         topic: Callable[[Callable[[NextVisitRecord], None]], NextVisitTopic],
         fan_out: FanOut,
         delivery: _Delivery,
-        port: MetricsPort,
+        port: Callable[[Callable[[], Sequence[str]]], MetricsPort],
         grace: float,
-        close: tuple[Callable[[], Awaitable[None]], ...] = (),
+        close: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> None:
         self._topic = topic(self._arrived)
         self._fan_out = fan_out
         self._delivery = delivery
-        self._port = port
+        self._port = port(self._faults)
         self._grace = grace
         self._close = close
         self._loop = asyncio.get_running_loop()
@@ -79,10 +80,6 @@ class FanOutService:
     def stop(self) -> None:
         """Read nothing more and end; from a signal handler of the loop."""
         self._stopping.set()
-
-    def faults(self) -> list[str]:
-        """Return why nextVisits cannot be read now, if so."""
-        return [self._topic.trouble] if self._topic.trouble else []
 
     async def run(self) -> None:
         """Fan out until `stop`; then let what is under way come to its end."""
@@ -104,6 +101,9 @@ class FanOutService:
             await close()
         self._port.stop()
         _log.info("Stopped.")
+
+    def _faults(self) -> list[str]:
+        return [self._topic.trouble] if self._topic.trouble else []
 
     def _arrived(self, record: NextVisitRecord) -> None:
         # In the reading thread.
@@ -170,9 +170,9 @@ async def build_fan_out(settings: FanOutSettings, routes: Mapping[str, Instrumen
         topic=topic,
         fan_out=fan_out,
         delivery=delivery,
-        port=MetricsPort(settings.metrics_port, metrics.registry),
+        port=lambda faults: MetricsPort(settings.metrics_port, metrics.registry, faults=faults),
         grace=settings.grace_period,
-        close=tuple(close),
+        close=close,
     )
 
 

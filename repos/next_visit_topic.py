@@ -34,6 +34,11 @@ _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 15.0
 #: Milliseconds after which a topic that is made later is noticed.
 _METADATA_MS = 10_000
+#: Milliseconds without a sign of life after which a fan-out's successor may
+#: read, and between two signs. Brokers allow no less than 6 s by default; the
+#: usual 45 s would be longer than from one visit to the next.
+_SESSION_MS = 6_000
+_HEARTBEAT_MS = 1_500
 #: Milliseconds to wait for the group's coordinator.
 _COMMIT_MS = 5_000
 
@@ -74,6 +79,8 @@ class NextVisitTopic:
             "auto_offset_reset": offset_reset,
             "allow_auto_create_topics": False,
             "metadata_max_age_ms": _METADATA_MS,
+            "session_timeout_ms": _SESSION_MS,
+            "heartbeat_interval_ms": _HEARTBEAT_MS,
         }
         self._offsets = SettledOffsets()
         self._pausing = threading.Event()
