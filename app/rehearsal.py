@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["imaginary_visit", "import_readers", "rehearse"]
+__all__ = ["imaginary_raw", "imaginary_visit", "import_readers", "rehearse"]
 
 import importlib
 import logging
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from config.instruments import InstrumentConfig
+from models.raws import RawKey, parse_raw_key
 from models.times import tai_from_unix
 from models.visits import CoordinateSystem, Dome, FannedOutVisit, RotationSystem
 
@@ -61,6 +62,11 @@ def imaginary_visit(camera: InstrumentConfig) -> FannedOutVisit:
         private_sndStamp=now,
         detector=camera.detectors[0].id,
     )
+
+
+def imaginary_raw() -> RawKey:
+    """Return the key of a raw image with a sidecar, which nobody took."""
+    return parse_raw_key("LSSTCam-imSim/19700101/0/0_r_0_R00_S00.fits")
 
 
 def rehearse(steps: Iterable[tuple[str, Callable[[], object]]]) -> None:

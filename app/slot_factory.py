@@ -17,7 +17,7 @@ from lsst.daf.butler import FormatterV2
 from lsst.pipe.base import Instrument
 
 from app.logging import add_exposures, configure_logging, visit_labels
-from app.rehearsal import imaginary_visit, import_readers, rehearse
+from app.rehearsal import imaginary_raw, imaginary_visit, import_readers, rehearse
 from config.instruments import InstrumentConfig, find_instrument_file, load_instrument
 from config.settings import PROJECT, ServiceSettings, load_service_settings
 from models.errors import InvalidConfiguration, ProcessingError
@@ -365,6 +365,11 @@ class SlotFactory:
                 if need.preloadable:
                     finder.find(need, data_id, valid_at=visit.private_sndStamp, region=region)
 
+    def rehearse_images(self) -> None:
+        """Look for an image that will not be, and for its sidecar."""
+        self.image_store.find_existing("rehearsal", 0, "rehearsal", 0)
+        self.image_store.read_sidecar_group(imaginary_raw())
+
     @property
     def deployment_id(self) -> str:
         """The deployment id."""
@@ -398,6 +403,7 @@ class Application:
         rehearse(
             [
                 ("preload", factory.rehearse_preload),
+                ("raw images", factory.rehearse_images),
                 ("the APDB", lambda: factory.apdb.contains([0], 0)),
             ]
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.logging import configure_logging
+from app.rehearsal import imaginary_raw
 from config.settings import ServiceSettings, load_service_settings
 from models.errors import ProcessingError, UnreadableImage
 from models.outcomes import Result, VisitOutcome
@@ -72,6 +73,9 @@ class _Application:
             directory=settings.local_repos,
         )
         self._close = self._store.close
+        # As the service's slots do.
+        self._store.find_existing("rehearsal", 0, "rehearsal", 0)
+        self._store.read_sidecar_group(imaginary_raw())
 
     def process(self, request: ProcessVisit, channel: SlotChannel) -> Finished:
         ingester = _Ingester(self._store)
