@@ -51,17 +51,17 @@ class Load:
     burst : `int`
         Workers that are given a visit together, within `spread` seconds.
     interval : `float`
-        Seconds between two bursts; 0 for no pace at all.
+        Seconds between two bursts, a quarter of a survey's; 0 for no pace at all.
     work : `tuple` [`float`, `float`]
         Shortest and longest time from claim to result, seconds.
     """
 
     processes: int = 20
     workers_each: int = 100
-    visits: int = 3
+    visits: int = 2
     burst: int = 205
     spread: float = 0.5
-    interval: float = 4.0
+    interval: float = 8.0
     work: tuple[float, float] = (2.0, 10.0)
 
     @property
@@ -88,7 +88,8 @@ class Measured:
         return (
             f"{self.connections} connections; {len(self.claims)} claims, "
             f"median {np.median(self.claims):.1f}, p99 {self.p99():.1f}, max {self.claims.max():.0f} ms; "
-            f"{len(self.finishes)} results, p99 {np.percentile(self.finishes, 99):.1f} ms; {len(self.errors)} errors {self.errors[:1]}"
+            f"{len(self.finishes)} results, p99 {np.percentile(self.finishes, 99):.1f} ms; "
+            f"{len(self.errors)} errors {self.errors[:1]}"
         )
 
 

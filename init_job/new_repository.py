@@ -44,7 +44,9 @@ def create_apdb(url: str, config_file: Path, *, namespace: str | None = None) ->
     """
     use_installed_driver()
     try:
-        config = ApdbSql.init_database(db_url=url, namespace=namespace, connection_timeout=120)
+        # Slots wait as `pipelines.apdb_access` says; this is for other programs.
+        timeout = 120 if make_url(url).get_backend_name() == "sqlite" else None
+        config = ApdbSql.init_database(db_url=url, namespace=namespace, connection_timeout=timeout)
     except SQLAlchemyError as error:
         reason = refusal(error) or " ".join(str(getattr(error, "orig", None) or error).split())
         raise InvalidConfiguration(f"no APDB can be made in {make_url(url)!r}: {reason}") from error

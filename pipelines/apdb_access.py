@@ -13,8 +13,10 @@ from filelock import FileLock
 from lsst.dax.apdb import Apdb, ApdbConfig
 from lsst.dax.apdb.sql import ApdbSqlConfig
 
-#: Seconds to wait for another process to finish its transaction. A visit's
-#: store takes a tenth of a second; a hundred slots may stand in line.
+from repos.postgresql import patient_url, use_installed_driver
+
+#: Seconds to wait for another process to finish its transaction in SQLite. A
+#: visit's store takes a tenth of a second; a hundred slots may stand in line.
 _BUSY_TIMEOUT = 120.0
 
 
@@ -35,7 +37,8 @@ def open_apdb(uri: str) -> Apdb:
     -------
     apdb : `lsst.dax.apdb.Apdb`
         One that waits for locks, instead of failing at once, and keeps no
-        connection open between uses.
+        connection open between uses: none can be stale, and a thousand slots
+        at rest hold none.
 
     Raises
     ------
@@ -46,11 +49,17 @@ def open_apdb(uri: str) -> Apdb:
         raise ValueError("no APDB is configured: set CONFIG_APDB, the pipeline's parameter apdb_config")
     config = ApdbConfig.from_uri(uri)
     if isinstance(config, ApdbSqlConfig):
-        changes: dict[str, object] = {"connection_pool": False}
-        if config.connection_config.connection_timeout is None:
-            changes["connection_timeout"] = _BUSY_TIMEOUT
-        config.connection_config = config.connection_config.model_copy(update=changes)
+        _prepare(config)
     return Apdb.from_config(config)
+
+
+def _prepare(config: ApdbSqlConfig) -> None:
+    changes: dict[str, object] = {"connection_pool": False}
+    if config.db_url.startswith("sqlite") and config.connection_config.connection_timeout is None:
+        changes["connection_timeout"] = _BUSY_TIMEOUT
+    use_installed_driver()
+    config.db_url = patient_url(config.db_url)
+    config.connection_config = config.connection_config.model_copy(update=changes)
 
 
 @contextmanager

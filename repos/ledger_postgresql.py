@@ -18,7 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from models.errors import InvalidConfiguration
 from repos.ledger_schema import UnknownSchema, ensure_schema
-from repos.postgresql import refusal
+from repos.postgresql import TIMEOUTS, refusal
 
 _log = logging.getLogger(__name__)
 
@@ -30,15 +30,6 @@ _PATIENCE = 30.0
 #: Pauses before another try at a full server, seconds: at first, at most.
 _PAUSES = 0.02, 2.0
 
-#: A server that does not answer must not hold a visit for minutes: seconds,
-#: but for TCP_USER_TIMEOUT, which libpq takes in milliseconds.
-_TCP = {
-    "connect_timeout": 10,
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
 _SERVER_OPTIONS = "-c statement_timeout=30s -c idle_in_transaction_session_timeout=60s"
 
 _FULL = re.compile(r"too many (clients|connections)|remaining connection slots")
@@ -116,7 +107,7 @@ def _create_engine(url: sa.URL, schema: str | None, *, read_only: bool = False) 
     engine = sa.create_engine(
         url.set(drivername="postgresql+psycopg2").difference_update_query(["schema", "options"]),
         connect_args={
-            **{name: value for name, value in _TCP.items() if name not in url.query},
+            **{name: value for name, value in TIMEOUTS.items() if name not in url.query},
             "application_name": "prompt-processing ledger",
             "options": " ".join(options).strip(),
         },

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["refusal", "use_installed_driver"]
+__all__ = ["TIMEOUTS", "patient_url", "refusal", "use_installed_driver"]
 
 import re
 
+from sqlalchemy import make_url
 from sqlalchemy.dialects import registry
+
+#: Parameters of connections, so that a server that does not answer holds nobody
+#: for minutes: seconds, but for TCP_USER_TIMEOUT, which is in milliseconds.
+TIMEOUTS = {
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
 
 _DRIVER = "sqlalchemy.dialects.postgresql.psycopg2"
 
@@ -25,6 +36,17 @@ def use_installed_driver() -> None:
     Safe to call again.
     """
     registry.register("postgresql", _DRIVER, "dialect")
+
+
+def patient_url(url: str) -> str:
+    """Add `TIMEOUTS` to a URL of PostgreSQL, as far as it does not say
+    otherwise; return others as they are.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "postgresql":
+        return url
+    missing = {name: value for name, value in TIMEOUTS.items() if name not in parsed.query}
+    return parsed.update_query_dict(missing).render_as_string(hide_password=False)
 
 
 def refusal(error: BaseException) -> str | None:
