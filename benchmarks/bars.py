@@ -39,6 +39,9 @@ GROUPS = {
     "arrivals": "benchmarks.bar_images:arrivals",
     "fan-out": "benchmarks.bar_fan_out:fan_out",
     "ledger-workers": "benchmarks.ledger_workers:ledger_workers",
+    "writer-speed": "benchmarks.bar_writer:writer_speed",
+    "writer-deaths": "benchmarks.bar_writer:writer_deaths",
+    "kafka-away": "benchmarks.bar_kafka_away:kafka_away",
 }
 
 

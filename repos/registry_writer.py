@@ -248,6 +248,8 @@ def _merge_datasets(outputs: Iterable[Outputs]) -> dict[DatasetId, tuple[Dataset
         for file in item.files:
             for ref in file.refs:
                 first = merged.setdefault(cast("DatasetId", ref.id), (ref, file))[0]
-                if first != ref:
-                    raise ConflictingDefinitionError(f"one id for two datasets: {first} and {ref}")
+                if first != ref or first.run != ref.run:
+                    raise ConflictingDefinitionError(
+                        f"one id for two datasets: {first} in {first.run} and {ref} in {ref.run}"
+                    )
     return merged
