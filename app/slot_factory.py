@@ -367,7 +367,7 @@ class SlotFactory:
 
     def rehearse_images(self) -> None:
         """Look for an image that will not be, and for its sidecar."""
-        self.image_store.find_existing("rehearsal", 0, "rehearsal", 0)
+        self.image_store.find_existing("rehearsal", -1, "rehearsal", 0)
         self.image_store.read_sidecar_group(imaginary_raw())
 
     @property

@@ -74,7 +74,7 @@ class _Application:
         )
         self._close = self._store.close
         # As the service's slots do.
-        self._store.find_existing("rehearsal", 0, "rehearsal", 0)
+        self._store.find_existing("rehearsal", -1, "rehearsal", 0)
         self._store.read_sidecar_group(imaginary_raw())
 
     def process(self, request: ProcessVisit, channel: SlotChannel) -> Finished:
