@@ -1,6 +1,6 @@
-"""The table of settings in ``docs/operations.md``, made from `config.settings`.
+"""The tables of settings in ``docs/settings.md``, made from the settings classes.
 
-``python -m tests.docs.settings_table`` writes it anew.
+``python -m tests.docs.settings_table`` writes them anew.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
+from config.fan_out_settings import FanOutSettings
+from config.loading import Settings
 from config.settings import ServiceSettings
+from config.stream_settings import StreamSettings
+from config.writer_settings import WriterSettings
 from tests.docs.pages import ROOT
 
-PAGE = ROOT / "docs" / "operations.md"
+PAGE = ROOT / "docs" / "settings.md"
 BEGIN = "<!-- settings: made by tests/docs/settings_table.py -->"
 END = "<!-- end of settings -->"
 
@@ -31,12 +35,27 @@ _DEPENDENT = {
 }
 
 
-def settings_table() -> str:
-    """Return the table in Markdown, required settings first."""
-    fields = ServiceSettings.model_fields
+#: Heading, class, and one whose settings are not repeated.
+TABLES: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
+    ("Service and initializer", ServiceSettings, None),
+    ("Stream worker, besides those of the service", StreamSettings, ServiceSettings),
+    ("Fan-out", FanOutSettings, None),
+    ("Writer", WriterSettings, None),
+)
+
+
+def settings_tables() -> str:
+    """Return all tables in Markdown."""
+    return "\n\n".join(f"## {heading}\n\n{_table(cls, base)}" for heading, cls, base in TABLES)
+
+
+def _table(cls: type[Settings], base: type[Settings] | None) -> str:
+    """Return a table, required settings first."""
     rows = []
-    for variable, name in ServiceSettings.variables().items():
-        field = fields[name]
+    for variable, name in cls.variables().items():
+        if base is not None and variable in base.variables():
+            continue
+        field = cls.model_fields[name]
         default = "**required**" if field.is_required() else _default(variable, field.get_default())
         rows.append((not field.is_required(), f"| `{variable}` | {default} | {field.description} |"))
     lines = [row for _, row in sorted(rows, key=lambda row: row[0])]
@@ -63,10 +82,10 @@ def _default(variable: str, value: Any) -> str:
 
 
 def with_table(text: str) -> str:
-    """Return a page with its table renewed."""
+    """Return a page with its tables renewed."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{settings_table()}\n{END}{after}"
+    return f"{before}{BEGIN}\n{settings_tables()}\n{END}{after}"
 
 
 if __name__ == "__main__":
