@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
-import stamina
-
 from models.errors import InvalidMessage, UnreadableImage
 from models.raws import FoundImage, LocalImage, RawKey, generic_prefix, has_group_prefix, parse_raw_key
 from repos.raw_presence import PresenceUnknown, RawPresence
-from repos.s3_client import ObjectAbsent, StoreUnavailable, s3_errors
+from repos.s3_client import ObjectAbsent, retry_s3
 from repos.scratch import ScratchDirectory
 
 _log = logging.getLogger(__name__)
@@ -121,8 +119,7 @@ class BucketImageStore:
             # Each visit hears again of the images of the visits before it.
             return self._groups[key]
         try:
-            with s3_errors(f"sidecar {self._uri(key)}"):
-                text = self._get(key)["Body"].read()
+            text = retry_s3(lambda: self._get(key)["Body"].read(), f"sidecar {self._uri(key)}")
             content = json.loads(text)
         except (ObjectAbsent, ValueError, RecursionError):
             return None
@@ -153,23 +150,17 @@ class BucketImageStore:
         path = self._scratch.path / found.raw.key.rpartition("/")[2]
         self._forget()
         self._fetched = path
-        for attempt in stamina.retry_context(
-            on=StoreUnavailable,
-            attempts=_TRIES,
-            timeout=None,
-            wait_initial=self._retry_delay,
-            wait_max=self._retry_delay,
-            wait_exp_base=1,
-            wait_jitter=0,
-        ):
-            with attempt:
-                try:
-                    with s3_errors(f"image {uri}"):
-                        written = self._download(found.raw.key, path)
-                except ObjectAbsent as error:
-                    raise UnreadableImage(
-                        f"{uri} is not in the bucket: deleted after its notification, or never there"
-                    ) from error
+        try:
+            written = retry_s3(
+                lambda: self._download(found.raw.key, path),
+                f"image {uri}",
+                attempts=_TRIES,
+                delay=self._retry_delay,
+            )
+        except ObjectAbsent as error:
+            raise UnreadableImage(
+                f"{uri} is not in the bucket: deleted after its notification, or never there"
+            ) from error
         # The notification's time is to the millisecond, the object's often
         # only to the second.
         return LocalImage(path=path, landed=found.landed if found.landed is not None else written)
@@ -195,9 +186,11 @@ class BucketImageStore:
         raise PresenceUnknown(f"it names {key!r}, which is not the key of a raw image")
 
     def _list(self, prefix: str) -> Iterator[FoundImage]:
-        with s3_errors(f"what is under {self._uri(prefix)}"):
+        def list_all() -> list[Any]:
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
-            listed = [entry for page in pages for entry in page.get("Contents", ())]
+            return [entry for page in pages for entry in page.get("Contents", ())]
+
+        listed = retry_s3(list_all, f"what is under {self._uri(prefix)}")
         for entry in listed:
             try:
                 raw = parse_raw_key(entry["Key"])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["ObjectAbsent", "StoreRefused", "StoreUnavailable", "create_s3_client", "s3_errors"]
+__all__ = ["ObjectAbsent", "PassingTrouble", "create_s3_client", "retry_s3", "s3_errors"]
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import boto3
+import stamina
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -21,6 +22,8 @@ from botocore.exceptions import (
 from botocore.handlers import validate_bucket_name
 
 from models.errors import TemporarilyUnavailable
+
+T = TypeVar("T")
 
 #: Seconds to wait for a connection, and for the next bytes of an answer.
 _CONNECT_TIMEOUT = 3.0
@@ -44,11 +47,7 @@ class ObjectAbsent(Exception):
     """There is no such object."""
 
 
-class StoreRefused(TemporarilyUnavailable):
-    """The server answered, and waiting will not change its mind."""
-
-
-class StoreUnavailable(TemporarilyUnavailable):
+class PassingTrouble(Exception):
     """The server did not answer, or not well; it may soon."""
 
 
@@ -91,6 +90,49 @@ def create_s3_client(endpoint_url: str | None, *, validate_buckets: bool = True)
     return client
 
 
+def retry_s3(action: Callable[[], T], what: str, *, attempts: int = 1, delay: float = 0.0) -> T:
+    """Do something with a server, again after a pause if it fails for now.
+
+    Parameters
+    ----------
+    action : callable
+        Takes no arguments; must be safe to repeat.
+    what : `str`
+        What is read, for the text of errors.
+    attempts : `int`, optional
+    delay : `float`, optional
+        Seconds between two of them.
+
+    Returns
+    -------
+    result
+        What the action returned.
+
+    Raises
+    ------
+    ObjectAbsent
+        Raised if the object is not there.
+    models.errors.TemporarilyUnavailable
+        Raised at once if bucket, credentials or permissions are wrong, and
+        after the last attempt for everything else.
+    """
+    try:
+        for attempt in stamina.retry_context(
+            on=PassingTrouble,
+            attempts=attempts,
+            timeout=None,
+            wait_initial=delay,
+            wait_max=delay,
+            wait_exp_base=1,
+            wait_jitter=0,
+        ):
+            with attempt, s3_errors(what):
+                return action()
+    except PassingTrouble as error:
+        raise TemporarilyUnavailable(str(error)) from error
+    raise AssertionError("stamina ran no attempt")
+
+
 @contextmanager
 def s3_errors(what: str) -> Iterator[None]:
     """Translate a client's errors.
@@ -104,10 +146,10 @@ def s3_errors(what: str) -> Iterator[None]:
     ------
     ObjectAbsent
         Raised if the object is not there.
-    StoreRefused
+    PassingTrouble
+        Raised for everything that may pass by waiting a little.
+    models.errors.TemporarilyUnavailable
         Raised if bucket, credentials or permissions are wrong.
-    StoreUnavailable
-        Raised for everything that may pass.
     """
     try:
         yield
@@ -116,12 +158,14 @@ def s3_errors(what: str) -> Iterator[None]:
         if code in _ABSENT:
             raise ObjectAbsent(f"{what} does not exist") from error
         if code in _REFUSALS:
-            raise StoreRefused(f"{what} cannot be read: {_REFUSALS[code]}") from error
-        raise StoreUnavailable(f"{what} cannot be read now: {error}") from error
+            raise TemporarilyUnavailable(f"{what} cannot be read: {_REFUSALS[code]}") from error
+        raise PassingTrouble(f"{what} cannot be read now: {error}") from error
     except (NoCredentialsError, PartialCredentialsError) as error:
-        raise StoreRefused(f"{what} cannot be read: {error}; set the credentials (AWS_*)") from error
+        raise TemporarilyUnavailable(
+            f"{what} cannot be read: {error}; set the credentials (AWS_*)"
+        ) from error
     except ParamValidationError as error:
         hint = _REFUSALS["InvalidBucketName"]
-        raise StoreRefused(f"{what} cannot be read: {hint} ({error})") from error
+        raise TemporarilyUnavailable(f"{what} cannot be read: {hint}") from error
     except (BotoCoreError, OSError) as error:
-        raise StoreUnavailable(f"{what} cannot be read now: {error}") from error
+        raise PassingTrouble(f"{what} cannot be read now: {error}") from error
