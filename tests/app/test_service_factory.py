@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from app.web.service import PromptService
 from app.web_factory import gunicorn_options
 from config.settings import ServiceSettings, load_service_settings
 from models.errors import InvalidConfiguration, NoPipelineApplies
+from models.metrics import MeasuredBundle
 from tests.visits import make_visit
 
 
@@ -89,6 +91,27 @@ def test_metrics_port_that_is_taken_degrades(variables: dict[str, str]) -> None:
         _start_all_but_slots(service)
         assert any("PP_METRICS_PORT" in text for text in service.degraded())
         service.close()
+
+
+def test_metrics_that_nobody_takes_degrade(variables: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    service = build_service(load_service_settings(variables | {"SASQUATCH_URL": url}))
+    _start_all_but_slots(service)
+    upload = service.admission._metrics  # type: ignore[attr-defined]
+    values = {"timing": {"total": 1.0}}
+    upload.offer(
+        [MeasuredBundle(id="0", dataset_type="m", run="r", data_id={}, values=values, unix_time=0.0)]
+    )
+    deadline = time.monotonic() + 20
+    while not upload.lost and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert any(text.startswith("sasquatch:") and url in text for text in service.degraded())
+    service.close()
+
+
+def test_without_sasquatch_nobody_uploads(service: PromptService) -> None:
+    assert service.admission._metrics is None  # type: ignore[attr-defined]
 
 
 def test_images_nobody_listens_for_degrade(service: PromptService) -> None:

@@ -16,10 +16,17 @@ from models.errors import InvalidConfiguration
 from models.outcomes import Result
 from models.pipelines import SelectedPipelines
 from models.visits import FannedOutVisit
+from repos.alert_files import AlertFileSink
+from repos.alert_topic import AlertTopicSink
+from services.alerts import CopyingAlertSink
 from services.slots.protocol import ProcessVisit
+from tests.app.conftest import PIPELINES
+from tests.repos.test_alert_topic import make_packets
 from tests.services.world import Channel
+from tests.visits import make_visit
 
 DATE = "2026-03-01"
+KAFKA = {"AP_KAFKA_SERVER": "k:1", "AP_KAFKA_TOPIC": "a"}
 
 
 @pytest.fixture
@@ -59,6 +66,50 @@ def test_visits_through_the_real_repositories(application: Application, variable
     assert (outcome.result, outcome.title) == (Result.FAILED, "NoPipelineBuilt")
     assert "SingleFrame lacks" in outcome.detail and "refcat" in outcome.detail
     assert any("no bias for" in warning for warning in outcome.warnings)
+
+
+def test_metrics_of_a_visit(variables: dict[str, str]) -> None:
+    # One that needs nothing but an image, for which nobody waits.
+    pipelines = f"- pipelines: [{PIPELINES / 'Isr.yaml'}]"
+    variables |= {"SASQUATCH_URL": "http://sasquatch.example.org", "IMAGE_TIMEOUT": "0"}
+    settings = load_service_settings({**variables, "MAIN_PIPELINES_CONFIG": pipelines})
+    initialise(settings, [DATE])
+    application = SlotFactory(settings, load_library(settings), "d0").create_application()
+    visit = imaginary_visit(load_instrument(find_instrument_file("DemoCam"))).model_copy(
+        update={"duration": 0.0}
+    )
+    selected = SelectedPipelines((), settings.main_pipelines_config.pipelines)
+    finished = application.process(ProcessVisit(visit, selected, DATE), Channel())
+    application.close()
+    assert finished.outcome.title == "NoImageArrived"
+    (bundle,) = finished.measurements
+    assert bundle.dataset_type == "promptPreload_metrics"
+    assert bundle.data_id["instrument"] == "DemoCam"
+    assert len(bundle.values["prepButlerTimeMetric"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({}, AlertFileSink),
+        ({"AP_KAFKA_SERVER": "k:1", "AP_KAFKA_TOPIC": "a"}, AlertTopicSink),
+        (
+            {"AP_KAFKA_SERVER": "k:1", "AP_KAFKA_TOPIC": "a", "PP_ALERT_DIRECTORY": "/alerts"},
+            CopyingAlertSink,
+        ),
+    ],
+)
+def test_where_alerts_go(variables: dict[str, str], changes: dict[str, str], kind: type) -> None:
+    settings = load_service_settings({**variables, **changes})
+    assert type(SlotFactory(settings, load_library(settings), "d0").create_alert_sink()) is kind
+
+
+def test_how_alerts_are_framed(variables: dict[str, str]) -> None:
+    framing = {"PP_ALERT_SCHEMA_ID": "5", "PP_ALERT_FRAMING": "Confluent"}
+    settings = load_service_settings({**variables, **KAFKA, **framing})
+    sink = SlotFactory(settings, load_library(settings), "d0").create_alert_sink()
+    _, (message,) = sink.send(make_packets(1), make_visit(), 7)
+    assert (message.topic, message.payload[:5]) == ("a", b"\0\0\0\0\5")
 
 
 def test_the_apdb_is_not_there(variables: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:

@@ -24,6 +24,7 @@ from models.errors import (
 )
 from models.events import BUTLER_WRITER, OutboxMessage
 from models.ledger import Claim
+from models.metrics import MeasuredBundle
 from models.outcomes import Result, VisitOutcome
 from models.pipelines import SelectedPipelines
 from models.raws import FoundImage, parse_raw_key
@@ -191,6 +192,19 @@ def test_way_of_a_visit(world: World) -> None:
     assert world.recorded == [(answer.outcome, (MESSAGE,))]
     assert world.observed == ["received", "accepted", "finished processed", "answered"]
     assert world.labels[0]["day_obs"] == 20260301
+
+
+def test_metrics_go_out_after_the_result_is_recorded(world: World) -> None:
+    bundle = MeasuredBundle(id="0", dataset_type="m", run="r", data_id={}, values={}, unix_time=0.0)
+    world.result = Finished(outcome=VisitOutcome(result=Result.PROCESSED), measurements=(bundle,))
+    offered: list[tuple[Sequence[MeasuredBundle], int]] = []
+
+    class Metrics:
+        def offer(self, bundles: Sequence[MeasuredBundle]) -> None:
+            offered.append((bundles, len(world.recorded)))
+
+    world.admission(metrics=Metrics()).handle(visit())
+    assert offered == [((bundle,), 1)]
 
 
 @pytest.mark.parametrize(
