@@ -27,6 +27,7 @@ from config.settings import PROJECT, load_service_settings
 from models import errors
 from models.errors import PromptProcessingError
 from models.events import PromptOutput
+from models.notifications import read_notification
 from models.raws import parse_raw_key
 from models.visits import FannedOutVisit
 from tests.docs import settings_table
@@ -184,6 +185,12 @@ def _demo_figures(data: Any) -> None:
     assert set(DemoFigures.model_validate(data).model_dump()) == set(data)
 
 
+def _bucket_notification(data: Any) -> None:
+    [created] = read_notification(json.dumps(data).encode())
+    assert created.time is not None and all(created.version)
+    parse_raw_key(created.decoded_key or created.key)
+
+
 def _log_line(data: Any) -> None:
     always = {"asctime", "level", "message", "name", "funcName", "lineno", "pathname", "process", "thread"}
     assert set(data) >= always
@@ -196,6 +203,7 @@ _MODELS: dict[str, Callable[[Any], None]] = {
     "Problem": _all_fields(Problem),
     "PromptOutput": _writer_message,
     "DemoFigures": _demo_figures,
+    "BucketNotification": _bucket_notification,
     "log": _log_line,
 }
 
