@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["KafkaSender"]
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -160,7 +161,9 @@ class KafkaSender:
         with self._lock:
             if self._producer is producer:
                 self._producer = None
-        producer.close(timeout=0)
+        # It may complain of what it could not send, which its futures tell.
+        with contextlib.suppress(KafkaError):
+            producer.close(timeout=0)
 
 
 def _text(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["GROUP", "TRANSACTIONAL_ID", "Transactions", "described", "is_fenced"]
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -69,7 +70,7 @@ class Transactions:
         try:
             producer.init_transactions()
         except KafkaError as error:
-            producer.close(timeout=0)
+            _close(producer)
             raise TemporarilyUnavailable(
                 f"Kafka at {self._access.bootstrap} begins no transactions as {TRANSACTIONAL_ID}: "
                 f"{described(error)}"
@@ -106,7 +107,7 @@ class Transactions:
         """Let go of the producer; what is open is ended by the next one."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            producer.close(timeout=0)
+            _close(producer)
 
     def _run(
         self,
@@ -155,6 +156,12 @@ class Transactions:
             raise KafkaError(f"not through within {_OURS_S:g} s")
         if failure:
             raise failure[0]
+
+
+def _close(producer: KafkaProducer) -> None:
+    # It may complain of what it could not send, which we know.
+    with contextlib.suppress(KafkaError):
+        producer.close(timeout=0)
 
 
 def is_fenced(error: BaseException) -> bool:
