@@ -135,7 +135,8 @@ class KafkaServer(Server):
         done = subprocess.run(
             [
                 *(*self._java_command(*_JVM), "kafka.tools.StorageTool", "format"),
-                *("-t", identity, "-c", self._properties, "--add-scram", user),
+                # In one word: one id in 64 begins with a dash.
+                *(f"--cluster-id={identity}", "-c", self._properties, "--add-scram", user),
             ],
             env=server_environment(self.variables()),
             capture_output=True,
