@@ -27,6 +27,7 @@ RESERVED = {
     "redis": {"repos", "simulator.io"},
     "stomp": {"repos", "simulator.io"},
     "httpx": {"repos", "simulator.io"},
+    "h11": {"repos", "simulator.io"},
     "requests": {"repos", "simulator.io"},
     "urllib3": {"repos", "simulator.io"},
     "cloudevents": {"app", "repos", "simulator.io"},

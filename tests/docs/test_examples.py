@@ -20,6 +20,7 @@ from app.web.events import read_visit
 from app.web.problems import STATUSES, Problem
 from app.web.schemas import VisitAnswer
 from config.environment import OTHER_VARIABLES
+from config.instrument_routes import Platform, load_instrument_routes
 from config.instruments import load_instrument
 from config.loading import SETTINGS_FILE
 from config.pipelines_config import parse_pipelines_config
@@ -234,6 +235,9 @@ def test_yaml_loads(block: Block, tmp_path: Path) -> None:
             assert ours and all(Path(p).is_file() for p in ours)
         case "pipeline":
             assert yaml.safe_load(block.text)["tasks"]
+        case "instrument-routes":
+            for platform, names in ((Platform.KNATIVE, ["LATISS", "LSSTCam"]), (Platform.KEDA, ["LATISS"])):
+                assert list(load_instrument_routes(path, instruments=names, platform=platform)) == names
         case other:
             pytest.fail(f"{block} must say what it is an example of, not {other!r}")
 
@@ -313,6 +317,21 @@ def test_metrics_are_those_of_the_service() -> None:
         line.split()[2].replace("demo_cam_1", "<instrument>") for line in lines if line.startswith("# HELP")
     }
     text = section(ROOT / "docs" / "operations.md", "Metrics")
+    named = {n for n in re.findall(r"`([\w<>]+)`", text) if "_" in n}
+    assert {n for n in sold if not n.endswith("_created")} == named - {"PP_METRICS_PORT"}
+
+
+def test_metrics_are_those_of_the_fan_out() -> None:
+    from prometheus_client import generate_latest
+
+    from app.fan_out_metrics import FanOutMetrics
+
+    metrics = FanOutMetrics(instruments=["Demo Cam-1"])
+    lines = generate_latest(metrics.registry).decode().splitlines()
+    sold = {
+        line.split()[2].replace("demo_cam_1", "<instrument>") for line in lines if line.startswith("# HELP")
+    }
+    text = section(ROOT / "docs" / "fan-out.md", "Metrics")
     named = {n for n in re.findall(r"`([\w<>]+)`", text) if "_" in n}
     assert {n for n in sold if not n.endswith("_created")} == named - {"PP_METRICS_PORT"}
 
