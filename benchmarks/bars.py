@@ -38,6 +38,7 @@ GROUPS = {
     "notifications": "benchmarks.bar_images:notifications",
     "arrivals": "benchmarks.bar_images:arrivals",
     "fan-out": "benchmarks.bar_fan_out:fan_out",
+    "stream": "benchmarks.bar_stream:stream",
     "ledger-workers": "benchmarks.ledger_workers:ledger_workers",
     "writer-speed": "benchmarks.bar_writer:writer_speed",
     "writer-deaths": "benchmarks.bar_writer:writer_deaths",

@@ -198,7 +198,7 @@ class StreamDriver:
     def _settle(self, entry: ClaimedEntry, visit: FannedOutVisit) -> bool:
         """See a visit to its end; return whether there is a result."""
         if entry.deliveries > _DELIVERIES:
-            return self._give_up(entry, visit)
+            return self._give_up(entry, visit, "")
         try:
             answer = self._visits.handle(visit)
         except AlreadyInProgress:
@@ -206,15 +206,15 @@ class StreamDriver:
             return False
         except Rejected:
             return True
-        except ProcessingError:
-            # No slot, no ledger: the one who said so has logged it.
-            pass
+        except ProcessingError as error:
+            why = str(error)
         else:
             self._processed += not answer.repeated
             if answer.outcome.result is not Result.INTERRUPTED:
                 return True
+            why = answer.outcome.detail
         if entry.deliveries >= _DELIVERIES:
-            return self._give_up(entry, visit)
+            return self._give_up(entry, visit, why)
         if self._stopping.is_set():
             # Another worker need not wait until this one counts as dead.
             self._put_back(entry, deliveries=entry.deliveries, again_in=0.0)
@@ -222,9 +222,10 @@ class StreamDriver:
             self._left[entry.entry_id] = entry.deliveries
         return False
 
-    def _give_up(self, entry: ClaimedEntry, visit: FannedOutVisit) -> bool:
+    def _give_up(self, entry: ClaimedEntry, visit: FannedOutVisit, why: str) -> bool:
+        because = f"it was delivered {_DELIVERIES} times without a result"
         try:
-            self._visits.write_off(visit, f"it was delivered {_DELIVERIES} times without a result")
+            self._visits.write_off(visit, f"{because}; the last time: {why}" if why else because)
         except AlreadyInProgress:
             self._look_again(entry)
             return False
