@@ -8,6 +8,7 @@ import asyncio
 import io
 import json
 import logging
+import ssl
 import struct
 from typing import Any
 
@@ -40,7 +41,9 @@ class SchemaRegistry:
     def __init__(self, *, url: str) -> None:
         self._shown = str(httpx.URL(url).copy_with(userinfo=b""))
         # Made now, because making a TLS context takes a moment.
-        self._client = httpx.AsyncClient(base_url=url, timeout=_TIMEOUT, trust_env=False)
+        # It trusts whom the system trusts, the observatory's own authority too.
+        tls = ssl.create_default_context()
+        self._client = httpx.AsyncClient(base_url=url, timeout=_TIMEOUT, trust_env=False, verify=tls)
         self._schemas: dict[int, Schema] = {}
         self._locks: dict[int, asyncio.Lock] = {}
 
