@@ -14,7 +14,7 @@ from config.settings import ServiceSettings
 from config.stream_settings import RedisAddress, StreamSettings
 from config.writer_settings import WriterSettings
 from repos.kafka_clients import KafkaAccess
-from repos.probes import probe_bucket, probe_datastore, probe_http, probe_stream, probe_topics
+from repos.probes import probe_bucket, probe_datastore, probe_http, probe_place, probe_stream, probe_topics
 from repos.sasquatch import SasquatchClient
 from repos.visit_stream import RedisAccess
 
@@ -114,6 +114,10 @@ def writer_checks(settings: WriterSettings) -> list[Check]:
     return [
         _topics("the writer", access, *topics),
         Check(f"central repo {repo}, for the writer", partial(_check_writers_repo, repo)),
+        Check(
+            "lists of datasets",
+            partial(probe_place, "OUTPUT_DATASET_LIST_DIRECTORY", settings.output_dataset_list_directory),
+        ),
     ]
 
 

@@ -5,7 +5,7 @@ Nothing is changed, and nothing is made: a topic that is missing stays so.
 
 from __future__ import annotations
 
-__all__ = ["probe_bucket", "probe_datastore", "probe_http", "probe_stream", "probe_topics"]
+__all__ = ["probe_bucket", "probe_datastore", "probe_http", "probe_place", "probe_stream", "probe_topics"]
 
 from collections.abc import Iterable
 
@@ -72,17 +72,39 @@ def probe_bucket(endpoint_url: str | None, bucket: str, *, validate: bool) -> li
 def probe_datastore(repo: str) -> list[str]:
     """Return what is wrong with the place of a repository's files."""
     from lsst.daf.butler import ButlerConfig
-    from lsst.resources import ResourcePath
 
     config = ButlerConfig(repo)
-    root = ResourcePath(str(config["datastore", "root"]).replace("<butlerRoot>", str(config.configDir)))
-    if root.isLocal:
-        return [] if root.exists() else [f"the datastore of {repo} is not there: {root}"]
+    root = str(config["datastore", "root"]).replace("<butlerRoot>", str(config.configDir))
+    return probe_place(f"the datastore of {repo}", root)
+
+
+def probe_place(what: str, uri: str) -> list[str]:
+    """Return what is wrong with a directory, or a prefix in a bucket.
+
+    Parameters
+    ----------
+    what : `str`
+        What it is, for people.
+    uri : `str`
+    """
+    from lsst.resources import ResourcePath
+    from lsst.resources.s3utils import getS3Client
+
+    place = ResourcePath(uri, forceDirectory=True)
     try:
-        # Whether or not there is such a file, the bucket must say so.
-        root.join("prompt-processing-check").exists()
+        if place.isLocal:
+            return [] if place.exists() else [f"{what} is not there: {place.ospath}"]
+        if place.scheme == "s3":
+            # A prefix without objects looks the same whether there is a bucket or not.
+            client = getS3Client()
+            try:
+                client.list_objects_v2(Bucket=place.netloc, MaxKeys=1)
+            except client.exceptions.NoSuchBucket:
+                return [f"{what} is not there: no bucket {place.netloc}"]
+            return []
+        place.exists()
     except Exception as error:  # of whatever client the scheme has
-        return [f"the datastore of {repo} at {root} cannot be read: {type(error).__name__}: {error}"]
+        return [f"{what} at {place} cannot be read: {type(error).__name__}: {error}"]
     return []
 
 

@@ -230,6 +230,21 @@ class TestOtherComponents:
         text = "\n".join(self.faults(settings, "writer", tmp_path))
         assert "has no topic missing" in text and "has no topic absent" in text
 
+    def test_where_the_writer_writes(
+        self, settings: dict[str, dict[str, str]], tmp_path: Path, s3: S3Server
+    ) -> None:
+        bucket = unique_name("lists")
+        s3.create_bucket(bucket)
+        for place, part in (
+            (str(tmp_path / "lists"), "OUTPUT_DATASET_LIST_DIRECTORY is not there"),
+            (f"s3://{unique_name('b')}/lists", "OUTPUT_DATASET_LIST_DIRECTORY is not there: no bucket"),
+            (f"s3://{bucket}/lists", None),
+        ):
+            settings["writer"]["OUTPUT_DATASET_LIST_DIRECTORY"] = place
+            faults = [f for f in self.faults(settings, "writer", tmp_path) if "DATASET_LIST" in f]
+            assert len(faults) == (part is not None)
+            assert part is None or part in faults[0]
+
     def test_by_default_what_is_configured(self, settings: dict[str, dict[str, str]], tmp_path: Path) -> None:
         file = tmp_path / "settings.yaml"
         file.write_text(yaml.safe_dump(settings))
