@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -110,6 +112,19 @@ def test_how_alerts_are_framed(variables: dict[str, str]) -> None:
     sink = SlotFactory(settings, load_library(settings), "d0").create_alert_sink()
     _, (message,) = sink.send(make_packets(1), make_visit(), 7)
     assert (message.topic, message.payload[:5]) == ("a", b"\0\0\0\0\5")
+
+
+def test_a_repo_with_an_instrument_that_cannot_be_imported(variables: dict[str, str]) -> None:
+    with sqlite3.connect(Path(variables["CENTRAL_REPO"]) / "gen3.sqlite3") as database:
+        database.execute("UPDATE instrument SET class_name = 'nowhere.DemoCam'")
+    database.close()
+    settings = load_service_settings(variables)
+    initialise(settings, [DATE])
+    application = SlotFactory(settings, load_library(settings), "d0").create_application()
+    outcome = application.process(request(variables), Channel()).outcome
+    # As far as one whose instrument can be imported.
+    assert (outcome.result, outcome.title) == (Result.FAILED, "NoPipelineBuilt")
+    application.close()
 
 
 def test_the_apdb_is_not_there(variables: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
