@@ -8,9 +8,9 @@ from pathlib import Path
 #: Where each command answers: setting of the port, its default, path.
 PLACES = {
     "serve": ("PP_PORT", "8080", "/health"),
-    "worker": ("PP_METRICS_PORT", "8000", "/metrics"),
-    "fan-out": ("PP_METRICS_PORT", "8000", "/metrics"),
-    "writer": ("PP_METRICS_PORT", "8000", "/metrics"),
+    "worker": ("PP_METRICS_PORT", "8000", "/health"),
+    "fan-out": ("PP_METRICS_PORT", "8000", "/health"),
+    "writer": ("PP_METRICS_PORT", "8000", "/health"),
 }
 
 

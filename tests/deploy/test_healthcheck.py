@@ -30,9 +30,9 @@ def check(tmp_path: Path) -> Callable[..., int]:
     ("command", "variable", "path"),
     [
         ("serve", "PP_PORT", "/health"),
-        ("worker", "PP_METRICS_PORT", "/metrics"),
-        ("writer", "PP_METRICS_PORT", "/metrics"),
-        ("fan-out", "PP_METRICS_PORT", "/metrics"),
+        ("worker", "PP_METRICS_PORT", "/health"),
+        ("writer", "PP_METRICS_PORT", "/health"),
+        ("fan-out", "PP_METRICS_PORT", "/health"),
     ],
 )
 def test_each_command_is_asked_where_it_answers(
