@@ -117,11 +117,16 @@ class NextVisitTopic:
         pause = _FIRST_PAUSE
         while not self._closing.is_set():
             try:
-                consumer = create_consumer(self._access, self._topic, **self._options)
+                consumer = create_consumer(self._access, **self._options)
             except TemporarilyUnavailable as error:
                 self._report(str(error))
             else:
                 try:
+                    # Asked before the group is joined: a leader that does not
+                    # know the topic's partitions yet assigns none of them, and
+                    # nothing makes it think again.
+                    consumer.partitions_for_topic(self._topic)
+                    consumer.subscribe([self._topic])
                     self._read(consumer)
                     return
                 except KafkaError as error:
