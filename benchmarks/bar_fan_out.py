@@ -39,7 +39,7 @@ _TOPIC = "next-visit"
 
 
 def fan_out(scratch: Path) -> Iterator[Bar]:
-    """205 requests, with the last two visits' answers open; idle and busy."""
+    """205 requests, with the last two visits' answers open."""
     with ServerSet() as servers:
         servers.kafka.create_topic(_TOPIC)
         port = free_port()
@@ -48,32 +48,22 @@ def fan_out(scratch: Path) -> Iterator[Bar]:
             writer = TopicWriter(bootstrap=servers.kafka.bootstrap, topic=_TOPIC)
             announce = NextVisitTopic(writer=writer, schema_registry=servers.schema_registry.url)
             _wait(f"http://127.0.0.1:{port}", announce)
-            yield from _bars("", _rounds(port, announce, "idle"))
-            busy = [sys.executable, "-c", "while True: pass"]
-            with _process(busy), _process(busy):
-                yield from _bars(
-                    ", beside two processes that keep both cores busy", _rounds(port, announce, "busy")
-                )
+            milliseconds, still_open = _rounds(port, announce)
             writer.close()
-
-
-def _bars(what: str, measured: tuple[list[float], int]) -> Iterator[Bar]:
-    milliseconds, still_open = measured
     each = " ".join(f"{value:.0f}" for value in milliseconds)
     note = f"{len(milliseconds)} visits; up to {still_open} requests open before; ms: {each}"
     name = f"fan-out: Kafka append to last of {_DETECTORS} POSTs received"
-    yield at_most(f"{name}, median ms{what}", statistics.median(milliseconds), _LIMIT_MS, note)
-    if not what:
-        yield at_most(f"{name}, worst ms", max(milliseconds), _LIMIT_MS)
+    yield at_most(f"{name}, median ms", statistics.median(milliseconds), _LIMIT_MS, note)
+    yield at_most(f"{name}, worst ms", max(milliseconds), _LIMIT_MS)
 
 
-def _rounds(port: int, announce: NextVisitTopic, name: str) -> tuple[list[float], int]:
+def _rounds(port: int, announce: NextVisitTopic) -> tuple[list[float], int]:
     """Return milliseconds for each round, and how many requests were open."""
     begun: dict[str, float] = {}
     still_open = 0
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30.0) as client:
         for number in range(_WARM_UP + _ROUNDS):
-            visit = _visit(f"{name}-{number}")
+            visit = _visit(f"round-{number}")
             still_open = max(still_open, client.get("/times").json()["open"])
             # Before the append, so that the figure holds a little more.
             begun[visit.groupId] = time.time()

@@ -21,6 +21,7 @@ CLASSES = [
 DISPOSITIONS = {
     "Rejected": "not-ours",
     "InvalidMessage": "not-ours",
+    "UnknownSchema": "not-ours",
     "StaleVisit": "not-ours",
     "UnusableVisit": "not-ours",
     "NoPipelineApplies": "not-ours",
