@@ -17,7 +17,7 @@ import socket
 import ssl
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -41,6 +41,8 @@ _RESOLVE_EVERY = 5.0
 #: Of an answer's body, how much is kept and how much is shown, bytes.
 _BODY_LIMIT = 65536
 _SHOWN = 300
+#: How many heads of requests are kept.
+_HEADS = 1000
 #: A peer that is gone is noticed after a minute and a half of silence.
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 _PORTS = {"http": 80, "https": 443}
@@ -75,6 +77,7 @@ class CloudEventPoster:
             self._headers.append(("authorization", f"Bearer {token}"))
         self._answer_timeout = answer_timeout
         self._tls = tls if tls is not None else ssl.create_default_context()
+        self._heads: dict[tuple[SplitResult, int], bytes] = {}
         self._addresses: dict[tuple[str, int], tuple[float, asyncio.Future[list[str]]]] = {}
 
     async def post(self, url: str, visit: FannedOutVisit, *, on_sent: Callable[[], None]) -> Answer:
@@ -101,12 +104,12 @@ class CloudEventPoster:
         request = self._request(target, visit)
         reader, writer = await self._connect(url, target)
         try:
-            connection = h11.Connection(h11.CLIENT)
-            writer.write(b"".join(connection.send(event) or b"" for event in request))
+            writer.write(request)
             await writer.drain()
             on_sent()
+            _keep_alive(writer)
             async with asyncio.timeout(self._answer_timeout):
-                return await _read_answer(connection, reader)
+                return await _read_answer(reader)
         except TimeoutError:
             return Answer(None, detail=f"{url}: no answer in {self._answer_timeout:g} s")
         except (OSError, h11.ProtocolError) as error:
@@ -114,7 +117,7 @@ class CloudEventPoster:
         finally:
             writer.close()
 
-    def _request(self, target: SplitResult, visit: FannedOutVisit) -> list[h11.Event]:
+    def _request(self, target: SplitResult, visit: FannedOutVisit) -> bytes:
         event = CloudEvent(
             attributes={
                 "id": str(uuid.uuid4()),
@@ -127,15 +130,25 @@ class CloudEventPoster:
             data=json.dumps(visit.to_message()),
         )
         message = to_structured(event, JSONFormat())
-        headers = [
-            ("host", target.netloc.rpartition("@")[2]),
-            *self._headers,
-            *message.headers.items(),
-            ("content-length", str(len(message.body))),
-        ]
-        path = target.path + (f"?{target.query}" if target.query else "")
-        head = h11.Request(method="POST", target=path, headers=headers)
-        return [head, h11.Data(data=message.body), h11.EndOfMessage()]
+        return self._head(target, message.headers, len(message.body)) + message.body
+
+    def _head(self, target: SplitResult, headers: Mapping[str, str], length: int) -> bytes:
+        """Return what comes before a body, the same for nearly all detectors."""
+        known = self._heads.get((target, length))
+        if known is None:
+            fields = [
+                ("host", target.netloc.rpartition("@")[2]),
+                *self._headers,
+                *headers.items(),
+                ("content-length", str(length)),
+            ]
+            path = target.path + (f"?{target.query}" if target.query else "")
+            request = h11.Request(method="POST", target=path, headers=fields)
+            known = h11.Connection(h11.CLIENT).send(request) or b""
+            if len(self._heads) >= _HEADS:
+                self._heads.clear()
+            self._heads[target, length] = known
+        return known
 
     async def _connect(
         self, url: str, target: SplitResult
@@ -154,7 +167,6 @@ class CloudEventPoster:
                     except OSError as error:
                         trouble = error
                         continue
-                    _keep_alive(streams[1])
                     return streams
         except TimeoutError:
             trouble = TimeoutError(f"no connection in {_CONNECT_TIMEOUT:g} s")
@@ -190,7 +202,14 @@ def _keep_alive(writer: asyncio.StreamWriter) -> None:
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-async def _read_answer(connection: h11.Connection, reader: asyncio.StreamReader) -> Answer:
+async def _read_answer(reader: asyncio.StreamReader) -> Answer:
+    # Parsing is prepared when there is something to parse, long after other
+    # detectors' requests are out.
+    first = await reader.read(_BODY_LIMIT)
+    connection = h11.Connection(h11.CLIENT)
+    connection.send(h11.Request(method="POST", target="/", headers=[("host", "")]))
+    connection.send(h11.EndOfMessage())
+    connection.receive_data(first)
     status: int | None = None
     retry_after = None
     body = bytearray()
