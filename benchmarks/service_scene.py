@@ -111,8 +111,9 @@ class ServiceScene:
     plan : `simulator.plan.Plan`
         What can be observed.
     addresses : `Addresses`
-    buckets : `tuple` [`str`, `str`]
-        Existing buckets for the central datastore and the raw images.
+    central, image_bucket : `str`
+        Where the central repo is made, ``s3://bucket/prefix``, and the name of
+        the bucket for raw images.
     slots : `int`
     variables : mapping [`str`, `str`], optional
         Further settings.
@@ -124,7 +125,8 @@ class ServiceScene:
         plan: Plan,
         *,
         addresses: Addresses,
-        buckets: tuple[str, str],
+        central: str,
+        image_bucket: str,
         slots: int = 2,
         variables: Mapping[str, str] | None = None,
     ) -> None:
@@ -134,8 +136,8 @@ class ServiceScene:
         self.batches = self.place.root / "batches"
         self.batches.mkdir()
         self.tag = uuid.uuid4().hex[:8]
-        self.central = f"s3://{buckets[0]}/central"
-        self.image_bucket = buckets[1]
+        self.central = central
+        self.image_bucket = image_bucket
         plan.write_seed_directory(self.place.seed)
         self.variables = self._settings(slots) | dict(variables or {})
 
@@ -187,14 +189,15 @@ class ServiceScene:
     def prepare(self) -> None:
         """Make the central repo and the APDB, and initialise the night."""
         database = self.addresses.database
-        apdb = str(self.place.apdb)
         self.run(
             "create-central",
             self.central,
             str(self.place.seed),
             f"--registry={database}",
-            f"--apdb={apdb}",
-            f"--apdb-database={database}",
+            "--namespace=registry",
+            f"--apdb={self.place.apdb}",
+            f"--apdb-url={database}",
+            "--apdb-namespace=apdb",
         )
         self.run("init", REGISTER_DATASET_TYPES="1")
 
@@ -223,7 +226,7 @@ class ServiceScene:
             **self.addresses.s3,
             "PP_INSTRUMENT_PATH": str(SMALL_CAM.parent),
             "CENTRAL_REPO": self.central,
-            "PP_LEDGER_URL": self.addresses.database,
+            "PP_LEDGER_URL": f"{self.addresses.database}?schema=ledger",
             "IMAGE_BUCKET": self.image_bucket,
             "IMAGE_TIMEOUT": "30",
             "KAFKA_CLUSTER": kafka,
