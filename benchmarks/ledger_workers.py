@@ -36,7 +36,7 @@ from repos.postgresql import use_installed_driver
 from simulator.servers.everything import ServerSet
 
 #: Seconds between two looks at the server.
-_LOOK = 0.01
+_LOOK = 0.05
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class Ledger:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._engine = engine
-        self._statements = Statements(engine.dialect.name)
+        self._statements = Statements(engine.dialect)
         self._owner = owner
         self._lease = lease
         self._on_messages = on_messages

@@ -34,21 +34,28 @@ class Statements:
 
     Parameters
     ----------
-    dialect : `str`
-        ``sqlite`` or ``postgresql``.
+    dialect : `sqlalchemy.Dialect`
+        Of SQLite or PostgreSQL.
 
     Attributes
     ----------
-    claim : `sqlalchemy.sql.expression.Executable`
+    claim : `sqlalchemy.Compiled`
         Inserts the row, or begins another attempt if the last one failed or
         its lease has run out.
     """
 
-    def __init__(self, dialect: str) -> None:
-        self._insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-        self.claim = self._make_claim()
-        self._record_final = self._make_record(stands=True)
-        self._record_other = self._make_record(stands=False)
+    def __init__(self, dialect: sa.Dialect) -> None:
+        self._insert = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
+        # SQLAlchemy does not remember compiled statements of this kind.
+        compiled = [
+            statement.compile(dialect=dialect, column_keys=VISITS.columns.keys())
+            for statement in (
+                self._make_claim(),
+                self._make_record(stands=True),
+                self._make_record(stands=False),
+            )
+        ]
+        self.claim, self._record_final, self._record_other = compiled
 
     def record(self, *, stands: bool) -> Any:
         """Return the statement that records a result.
