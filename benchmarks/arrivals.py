@@ -215,9 +215,10 @@ def notified(parent: Parent) -> dict[str, Any]:
                 client.put_object(Bucket=settings.image_bucket, Key=sidecar, Body=_sidecar(group))
             answers = [pool.submit(parent.handle, "LSSTCam", group, d) for group, d in visits]
             _until(lambda: all(parent.waits(group) for group, _ in visits))  # noqa: B023 (called at once)
-            time.sleep(random.uniform(0.2, 0.4))
+            time.sleep(0.5)
             for key, sidecar in keys:
-                # As a camera does: the sidecar first, the detectors one after another.
+                # Anywhere in a second's notifications; the sidecar first, as cameras do.
+                time.sleep(random.uniform(0.0, 2.0 / WAITED_FOR))
                 send(sidecar or "")
                 send(key)
             for answer in answers:
