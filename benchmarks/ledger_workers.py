@@ -10,6 +10,7 @@ from __future__ import annotations
 __all__ = ["Load", "Measured", "ledger_workers", "measure"]
 
 import argparse
+import gc
 import multiprocessing
 import os
 import random
@@ -149,6 +150,9 @@ def ledger_workers(scratch: Path) -> Iterator[Bar]:
 def _run_process(url: str, load: Load, number: int, ready: Any, begin: Any, results: Any) -> None:
     own = range(number * load.workers_each, (number + 1) * load.workers_each)
     workers = [_Worker(url, load, n) for n in own]
+    # A hundred workers in one process are not to wait for each other's rubbish.
+    gc.collect()
+    gc.freeze()
     ready.wait(300)
     ready.wait(300)
     threads = [threading.Thread(target=w.run, args=(begin.value,)) for w in workers]
