@@ -43,7 +43,7 @@ class BrokerSettings(Settings):
     bucket_notification_kafka_offset_reset: Literal["latest", "earliest"] = setting(
         "BUCKET_NOTIFICATION_KAFKA_OFFSET_RESET",
         "latest",
-        purpose="where a new listener starts",
+        purpose="where to go on in that topic when the place to go on from has expired: latest or earliest",
         example="latest",
     )
     use_kafka_butler_writer: bool = setting(

@@ -84,6 +84,20 @@ def test_metrics_port(variables: dict[str, str]) -> None:
     free.close()
 
 
+def test_missing_broker_of_the_bucket_degrades(variables: dict[str, str]) -> None:
+    variables |= {"IMAGE_BUCKET": "raws", "KAFKA_CLUSTER": "127.0.0.1:1"}
+    del variables["PP_IMAGE_DIRECTORY"]
+    service = build_service(load_service_settings(variables))
+    _start_all_but_slots(service)
+    assert service.dependencies["images"]() == "not connected yet"
+    deadline = time.monotonic() + 60.0
+    while "127.0.0.1:1 cannot be used" not in (trouble := service.dependencies["images"]() or ""):
+        assert time.monotonic() < deadline, trouble
+        time.sleep(0.01)
+    service.close()
+    assert service.dependencies["images"]() == "nobody listens; images are only looked for"
+
+
 def test_metrics_port_that_is_taken_degrades(variables: dict[str, str]) -> None:
     with socket.create_server(("0.0.0.0", 0)) as taken:
         port = str(taken.getsockname()[1])
