@@ -38,7 +38,8 @@ def parse_redis_address(text: str) -> RedisAddress:
         Raised if it is neither.
     """
     parts = urlsplit(f"//{text.strip()}")
-    if not parts.hostname or parts.netloc != text.strip() or parts.username is not None:
+    odd = parts.username is not None or parts.netloc != text.strip() or any(map(str.isspace, parts.netloc))
+    if not parts.hostname or odd:
         raise ValueError(f"{text!r} is neither host nor host:port")
     try:
         port = parts.port

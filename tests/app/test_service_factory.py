@@ -141,7 +141,7 @@ def test_gunicorn_gets_threads_for_every_visit_and_more(settings: ServiceSetting
 
 def test_parent_does_without_the_middleware() -> None:
     script = (
-        "import sys, app.web_factory\n"
+        "import sys, app.web_factory, app.worker_factory\n"
         "heavy = {'lsst', 'astropy', 'numba', 'scipy', 'pyarrow', 'boto3'}\n"
         "print(sorted(heavy & {m.partition('.')[0] for m in sys.modules}))"
     )

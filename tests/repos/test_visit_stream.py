@@ -33,7 +33,12 @@ class Stream:
         self.opened: list[RedisVisitStream] = []
 
     def consumer(self, name: str, **changes: Any) -> RedisVisitStream:
-        arguments = {"access": self.access, "stream": self.name, "group": GROUP, "claim_idle": IDLE}
+        arguments: dict[str, Any] = {
+            "access": self.access,
+            "stream": self.name,
+            "group": GROUP,
+            "claim_idle": IDLE,
+        }
         made = RedisVisitStream(consumer=name, **arguments | changes)
         self.opened.append(made)
         return made

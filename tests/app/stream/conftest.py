@@ -115,6 +115,9 @@ class Scene:
         record = self.record(group)
         return 0 if record is None else record.attempts
 
+    def was_begun(self, group: str, times: int) -> bool:
+        return self.attempts(group) == times
+
     def pending(self) -> list[int]:
         """Deliveries of what is pending."""
         found = self.client.xpending_range(self.name, GROUP, "-", "+", 100)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -27,7 +27,7 @@ class Bench:
         self.malformed: list[str] = []
         self.driver: StreamDriver
         self.stream: FakeStream
-        self._names = (f"worker-{n}" for n in itertools.count(1))
+        self._names: Iterator[str] = (f"worker-{n}" for n in itertools.count(1))
 
     def work(
         self,

@@ -7,6 +7,7 @@ from __future__ import annotations
 import signal
 import socket
 import urllib.request
+from functools import partial
 
 import psutil
 import pytest
@@ -59,7 +60,7 @@ def test_visit_that_kills_its_worker_is_given_up_after_the_second(scene: Scene) 
     group = scene.add("sleep:60")
     for attempt in (1, 2):
         worker = scene.start(REDIS_CLAIM_IDLE="1")
-        scene.until(lambda wanted=attempt: scene.attempts(group) == wanted)
+        scene.until(partial(scene.was_begun, group, attempt))
         worker.kill_tree()
     scene.start(REDIS_CLAIM_IDLE="1")
     scene.until(lambda: scene.state(group) == Result.FAILED)

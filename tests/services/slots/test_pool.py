@@ -160,6 +160,17 @@ def test_busy_when_no_slot_becomes_free(make_pool: MakePool) -> None:
         assert running.result().result is Result.PROCESSED
 
 
+def test_waiting_for_a_free_slot(make_pool: MakePool) -> None:
+    slots = make_pool()
+    assert slots.pool.wait_free(20.0)
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(slots.run, "sleep:1")
+        slots.wait_until(lambda: slots.pool.snapshot().busy)
+        assert not slots.pool.wait_free(0.0)
+        assert slots.pool.wait_free(20.0)
+        assert running.result().result is Result.PROCESSED
+
+
 def test_busy_at_once_when_the_queue_is_full(make_pool: MakePool) -> None:
     slots = make_pool(queue_length=0)
     slots.wait_ready()
