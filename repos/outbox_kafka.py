@@ -48,6 +48,8 @@ _TOPIC_MS = 10_000
 _DELIVERY_MS = 300_000
 #: Seconds between signs of life while a cluster is away.
 _SIGN = 5.0
+#: Bytes sent in one request: some tens of alerts.
+_BATCH = 1 << 18
 #: Bytes; how large a message may be is for the broker to say.
 _ANY_SIZE = 1 << 30
 
@@ -137,6 +139,7 @@ class KafkaSender:
                     max_block_ms=_TOPIC_MS,
                     delivery_timeout_ms=_DELIVERY_MS,
                     max_request_size=_ANY_SIZE,
+                    batch_size=_BATCH,
                 )
             return self._producer
 
