@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from datetime import date, timedelta
 
-from app.slot_factory import deployment_id_of, load_library
+from app.deployment import deployment_id_of, load_library
 from config.settings import ServiceSettings
 from init_job.initialise import Initializer
 from models.errors import PromptProcessingError, TemporarilyUnavailable

@@ -9,35 +9,31 @@ from __future__ import annotations
 __all__ = ["SlotFactory", "prepare_template"]
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 
 from lsst.daf.butler import FormatterV2
 from lsst.pipe.base import Instrument
 
-from app.logging import add_exposures, configure_logging, visit_labels
-from app.rehearsal import imaginary_raw, imaginary_visit, import_readers, rehearse
+from app.deployment import deployment_id_of, load_library
+from app.logging import add_exposures, configure_logging
+from app.rehearsal import imaginary_raw, imaginary_visit, import_readers
+from app.slot_application import Application
+from app.slot_outlets import create_alert_sink, create_handover, create_image_store
 from config.instruments import InstrumentConfig, find_instrument_file, load_instrument
-from config.settings import PROJECT, ServiceSettings, load_service_settings
-from models.errors import InvalidConfiguration, ProcessingError
+from config.settings import ServiceSettings, load_service_settings
+from models.errors import InvalidConfiguration
 from models.metrics import MeasuredBundle
 from pipelines.apdb_access import open_apdb
 from pipelines.warm_up import warm_up as warm_up_pipelines
-from repos.alert_files import AlertFileSink
-from repos.alert_topic import AlertFraming, AlertTopicSink
 from repos.apdb import ApdbClient
-from repos.bucket_images import BucketImageStore
 from repos.central import CentralRepo
 from repos.collections import output_run, raw_run
 from repos.dataset_cache import DatasetCache
-from repos.deployment import compute_deployment_id
 from repos.earth_orientation import configure_earth_orientation
 from repos.footprint import CameraGeometry, FootprintGeometry
 from repos.formatters import raw_formatter
 from repos.full_repo import FullRepo, local_config
-from repos.handover import DirectHandover, WriterHandover
-from repos.image_store import DirectoryImageStore
 from repos.index import CentralIndex
 from repos.ingest import RawIngester
 from repos.input_finder import InputFinder
@@ -47,23 +43,21 @@ from repos.measurements import collect_measurements
 from repos.memory_repo import MemoryRepo
 from repos.observation import ObservationReader
 from repos.pipeline_library import PipelineLibrary
-from repos.raw_presence import RawPresence
 from repos.registry_writer import Outputs
 from repos.retry import is_outage, retry_connections
-from repos.s3_client import create_s3_client
 from repos.scratch import remove_leftovers
 from repos.service_datasets import ServiceDatasets
 from repos.visit_context import VisitContexts
 from repos.workspace import Workspace, exported_records
-from services.alerts import AlertPublisher, AlertSink, CopyingAlertSink
+from services.alerts import AlertPublisher
 from services.collaborators import Collaborators
 from services.conductor import VisitProcessor
 from services.execution import PipelineExecution
-from services.export import Exporter, Handover
+from services.export import Exporter
 from services.image_intake import ImageIntake
 from services.images import ImageAwaiter, ImageStore
 from services.preload import Preloader
-from services.slots.protocol import Finished, ProcessVisit, SlotBlueprint, SlotChannel
+from services.slots.protocol import SlotBlueprint
 
 _log = logging.getLogger(__name__)
 
@@ -82,29 +76,6 @@ def prepare_template() -> SlotBlueprint:
     return SlotBlueprint(
         deployment_id=deployment_id,
         create=lambda: SlotFactory(settings, library, deployment_id).create_application(),
-    )
-
-
-def load_library(settings: ServiceSettings) -> PipelineLibrary:
-    """Load every configured pipeline."""
-    library = PipelineLibrary(apdb_config=settings.config_apdb)
-    library.load(settings.preprocessing_pipelines_config.pipelines)
-    library.load(settings.main_pipelines_config.pipelines)
-    for fault in library.faults():
-        _log.error("%s", fault)
-    return library
-
-
-def deployment_id_of(settings: ServiceSettings, library: PipelineLibrary) -> str:
-    """Return the deployment id, computed or given."""
-    if settings.deployment_id:
-        return settings.deployment_id
-    maps = {*settings.main_pipelines_config.maps, *settings.preprocessing_pipelines_config.maps}
-    return compute_deployment_id(
-        root=PROJECT,
-        pipelines=library.loaded(),
-        maps=[Path(path).read_bytes() for path in sorted(maps)],
-        apdb_config=settings.config_apdb,
     )
 
 
@@ -245,7 +216,7 @@ class SlotFactory:
                         delay=self._settings.repo_retry_delay,
                     )
                 ),
-                alerts=AlertPublisher(sink=self.create_alert_sink()),
+                alerts=AlertPublisher(sink=create_alert_sink(self._settings)),
                 exporter=self.create_exporter(),
                 export_records=lambda records: exported_records(central.universe, records),
                 measurements=self.create_measurements(),
@@ -272,20 +243,7 @@ class SlotFactory:
     @cached_property
     def image_store(self) -> ImageStore:
         """Where raw images are read."""
-        settings = self._settings
-        if settings.image_directory is not None:
-            return DirectoryImageStore(settings.image_directory)
-        if settings.image_bucket is None:
-            raise InvalidConfiguration("IMAGE_BUCKET or PP_IMAGE_DIRECTORY must be set: raws come from there")
-        return BucketImageStore(
-            client=create_s3_client(
-                settings.s3_endpoint_url, validate_buckets=not settings.lsst_disable_bucket_validation
-            ),
-            bucket=settings.image_bucket,
-            directory=settings.local_repos,
-            presence=RawPresence(settings.raw_microservice) if settings.raw_microservice else None,
-            detector_names={d.id: d.name for d in self.camera.detectors},
-        )
+        return create_image_store(self._settings, self.camera)
 
     def create_image_intake(self) -> ImageIntake:
         """Return what waits for images.
@@ -317,20 +275,6 @@ class SlotFactory:
             ),
         )
 
-    def create_alert_sink(self) -> AlertSink:
-        """Return where alerts go: to Kafka, to files, or to both."""
-        settings, directory = self._settings, self._settings.alert_files
-        files = AlertFileSink(directory) if directory is not None else None
-        if not settings.ap_kafka_server:
-            assert files is not None, "without Kafka there is always a directory"
-            return files
-        topic = AlertTopicSink(
-            settings.ap_kafka_topic or "",
-            framing=AlertFraming(settings.alert_framing),
-            schema_id=settings.alert_schema_id,
-        )
-        return CopyingAlertSink(topic, copies=files) if files is not None else topic
-
     def create_measurements(self) -> Callable[[Workspace], tuple[MeasuredBundle, ...]]:
         """Return what collects the metrics that are to be uploaded."""
         return collect_measurements if self._settings.sasquatch_url else lambda _: ()
@@ -338,17 +282,9 @@ class SlotFactory:
     def create_exporter(self) -> Exporter:
         """Return what exports outputs."""
         settings = self._settings
-        handover: Handover
-        if settings.use_kafka_butler_writer:
-            handover = WriterHandover(
-                topic=settings.butler_writer_kafka_topic or "",
-                with_dataset_types=settings.register_dataset_types,
-            )
-        else:
-            handover = DirectHandover(self.central.registry_writer)
         return Exporter(
             files=self.central.files,
-            handover=handover,
+            handover=create_handover(settings, self.central),
             bundle=Outputs,
             wants=settings.exports,
             enabled=settings.debug_export_outputs,
@@ -379,62 +315,3 @@ class SlotFactory:
     def pipelines(self) -> PipelineLibrary:
         """The deployment's pipelines."""
         return self._library
-
-
-class Application:
-    """What a slot runs; see `services.slots.protocol.SlotApplication`."""
-
-    def __init__(self, factory: SlotFactory) -> None:
-        self._factory = factory
-        self._processor: VisitProcessor | None = None
-        self.deployment_id = factory.deployment_id
-
-    def warm_up(self) -> None:
-        """Open repositories and APDB, resolve the pipelines, and do once what
-        takes longer the first time.
-        """
-        factory = self._factory
-        self._processor = factory.create_processor()
-        for pipeline in factory.pipelines.loaded():
-            try:
-                factory.pipelines.get(pipeline.path, factory.central.read_butler)
-            except ProcessingError as error:
-                _log.warning("%s", error)
-        rehearse(
-            [
-                ("preload", factory.rehearse_preload),
-                ("raw images", factory.rehearse_images),
-                ("the APDB", lambda: factory.apdb.contains([0], 0)),
-            ]
-        )
-
-    def process(self, request: ProcessVisit, channel: SlotChannel) -> Finished:
-        """Process a visit."""
-        if self._processor is None:
-            self.warm_up()
-        assert self._processor is not None
-        with visit_labels(request.visit, day_obs=int(request.output_date.replace("-", ""))):
-            finished = self._processor.process(request, channel)
-            _log.debug(
-                "%d bytes of pixels are kept for coming visits.", self._factory.local_repos.cached_bytes
-            )
-            return finished
-
-    def apdb_contains(self, visit_ids: Sequence[int], detector: int) -> bool | None:
-        """Tell whether the APDB holds anything of these visits."""
-        try:
-            return self._factory.apdb.contains(visit_ids, detector)
-        except ProcessingError as error:
-            _log.error("%s", error)
-            return None
-
-    def idle(self) -> None:
-        """Forget what is old, and hold no connection to the central repo."""
-        self._factory.index.refresh_oldest()
-        self._factory.central.rest()
-
-    def close(self) -> None:
-        """Remove the local repo and close connections."""
-        self._factory.local_repos.close()
-        self._factory.image_store.close()
-        self._factory.central.close()

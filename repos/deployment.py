@@ -24,7 +24,7 @@ _SUFFIXES = frozenset({".py", ".yaml", ".fits", ".avsc", ".json"})
 
 
 def compute_deployment_id(
-    *, root: Path, pipelines: Iterable[LoadedPipeline], maps: Iterable[bytes], apdb_config: str
+    *, root: Path, pipelines: Iterable[LoadedPipeline], files: Iterable[bytes], apdb_config: str
 ) -> str:
     """Compute the deployment id.
 
@@ -35,8 +35,8 @@ def compute_deployment_id(
     pipelines : iterable of `repos.pipeline_graphs.LoadedPipeline`
         Every configured pipeline; their resolved definitions and task
         configurations count.
-    maps : iterable of `bytes`
-        Contents of the maps that the pipelines configuration names.
+    files : iterable of `bytes`
+        Contents of the maps and the camera file that the settings name.
     apdb_config : `str`
         The ``CONFIG_APDB`` string.
 
@@ -46,7 +46,7 @@ def compute_deployment_id(
         ``d`` and 16 hexadecimal digits.
     """
     digest = hashlib.sha256()
-    for part in _parts(root, pipelines, maps, apdb_config):
+    for part in _parts(root, pipelines, files, apdb_config):
         # The length keeps neighbouring parts apart.
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
@@ -54,7 +54,7 @@ def compute_deployment_id(
 
 
 def _parts(
-    root: Path, pipelines: Iterable[LoadedPipeline], maps: Iterable[bytes], apdb_config: str
+    root: Path, pipelines: Iterable[LoadedPipeline], files: Iterable[bytes], apdb_config: str
 ) -> Iterator[bytes]:
     # The name is None where the metadata of a removed package is left.
     versions = {d.name.lower(): d.version for d in importlib.metadata.distributions() if d.name}
@@ -70,5 +70,5 @@ def _parts(
         for label, task in sorted(pipeline.graph.tasks.items()):
             yield f"{label}: {task.task_class_name}".encode()
             yield task.get_config_str().encode()
-    yield from sorted(hashlib.sha256(m).digest() for m in maps)
+    yield from sorted(hashlib.sha256(m).digest() for m in files)
     yield apdb_config.encode()

@@ -58,9 +58,9 @@ def init(
         settings = settings.model_copy(update={"deployment_id": deploy_id})
     chosen = [_night(d) for d in dates or ()]
     # The middleware is heavy, and reads its variables when it is imported.
+    from app.deployment import deployment_id_of, load_library
     from app.initialising import initialise, nights_to_prepare
     from app.logging import configure_logging
-    from app.slot_factory import deployment_id_of, load_library
 
     configure_logging(settings.log_levels)
     if show:

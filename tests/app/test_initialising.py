@@ -9,8 +9,9 @@ import pytest
 import yaml
 from lsst.daf.butler import Butler
 
+from app.deployment import deployment_id_of, load_library
 from app.initialising import initialise, nights_to_prepare
-from app.slot_factory import SlotFactory, deployment_id_of, load_library
+from app.slot_factory import SlotFactory
 from config.settings import load_service_settings
 from models.errors import InvalidConfiguration, PipelineUnreadable
 from repos.collections import output_chain

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from app.deployment import load_library
 from app.initialising import initialise
 from app.rehearsal import imaginary_visit, rehearse
-from app.slot_factory import Application, SlotFactory, load_library
+from app.slot_application import Application
+from app.slot_factory import SlotFactory
+from app.slot_outlets import create_alert_sink
 from config.instruments import find_instrument_file, load_instrument
 from config.settings import load_service_settings
 from models.errors import InvalidConfiguration
@@ -103,13 +106,13 @@ def test_metrics_of_a_visit(variables: dict[str, str]) -> None:
 )
 def test_where_alerts_go(variables: dict[str, str], changes: dict[str, str], kind: type) -> None:
     settings = load_service_settings({**variables, **changes})
-    assert type(SlotFactory(settings, load_library(settings), "d0").create_alert_sink()) is kind
+    assert type(create_alert_sink(settings)) is kind
 
 
 def test_how_alerts_are_framed(variables: dict[str, str]) -> None:
     framing = {"PP_ALERT_SCHEMA_ID": "5", "PP_ALERT_FRAMING": "Confluent"}
     settings = load_service_settings({**variables, **KAFKA, **framing})
-    sink = SlotFactory(settings, load_library(settings), "d0").create_alert_sink()
+    sink = create_alert_sink(settings)
     _, (message,) = sink.send(make_packets(1), make_visit(), 7)
     assert (message.topic, message.payload[:5]) == ("a", b"\0\0\0\0\5")
 

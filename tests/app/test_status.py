@@ -14,7 +14,9 @@ from models.events import BUTLER_WRITER, OutboxMessage
 from models.outcomes import Result, Timings, VisitOutcome
 from repos.ledger import Ledger
 from repos.ledger_database import LedgerLock, create_ledger_engine
+from simulator.servers.postgresql import PostgreSQLServer
 from tests.repos.test_ledger import DAY, make_visit
+from tests.servers import unique_name
 
 PROCESSED = VisitOutcome(
     result=Result.PROCESSED,
@@ -44,6 +46,18 @@ def file(tmp_path: Path) -> Path:
     ledger.finish(make_visit("g1", 0), "d", DAY, PROCESSED, [message])
     ledger.finish(make_visit("g1", 1), "d", DAY, FAILED)
     return path
+
+
+@pytest.mark.servers
+def test_a_ledger_on_a_server(app: typer.Typer, postgresql: PostgreSQLServer) -> None:
+    url = postgresql.create_database(unique_name("ledger"))
+    Ledger(create_ledger_engine(f"{url}?schema=night")).finish(make_visit("g1", 0), "d", DAY, PROCESSED)
+    code, text = run(app, "--ledger", f"{url}?schema=night")
+    assert code == 0
+    assert "9 outputs, 4 alerts" in text
+    code, text = run(app, "--ledger", url)
+    assert code == 1
+    assert "it has no tables" in text
 
 
 def run(app: typer.Typer, *arguments: object, **env: str) -> tuple[int, str]:

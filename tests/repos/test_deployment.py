@@ -37,7 +37,7 @@ def load(directory: Path, *tasks: str, name: str = "Test", apdb: str = "apdb") -
 def compute(
     root: Path, pipelines: Iterable[LoadedPipeline], maps: Iterable[bytes] = (b"one",), apdb: str = "apdb"
 ) -> str:
-    return compute_deployment_id(root=root, pipelines=pipelines, maps=maps, apdb_config=apdb)
+    return compute_deployment_id(root=root, pipelines=pipelines, files=maps, apdb_config=apdb)
 
 
 def test_one_word(tree: Path, tmp_path: Path) -> None:
