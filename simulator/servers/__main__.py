@@ -10,6 +10,9 @@ from types import FrameType
 from models.errors import PromptProcessingError
 from simulator.servers.everything import ServerSet
 
+#: Options of ``create-central`` that name databases.
+_DATABASES = {"--registry": "central", "--apdb-url": "apdb"}
+
 
 def main() -> int:
     """Start the servers, print the variables that name them, wait."""
@@ -25,6 +28,8 @@ def main() -> int:
         with ServerSet(durable=arguments.durable) as servers:
             for name, value in servers.environment().items():
                 print(f"export {name}={value!r}", flush=True)
+            databases = [f"{option}={servers.postgresql.url(name)}" for option, name in _DATABASES.items()]
+            print("# prompt-processing create-central s3://central/repo SKY", *databases, flush=True)
             print("# Ctrl-C stops the servers.", flush=True)
             signal.pause()
     except KeyboardInterrupt:

@@ -83,7 +83,8 @@ class ServerSet:
         Databases ``central``, ``apdb`` and ``ledger``, buckets ``central``
         and ``images`` and the usual topics are made.
         """
-        databases = {name: self.postgresql.create_database(name) for name in ("central", "apdb", "ledger")}
+        for database in ("central", "apdb", "ledger"):
+            self.postgresql.create_database(database)
         for bucket in ("central", "images"):
             self.s3.create_bucket(bucket)
         topics = {
@@ -105,10 +106,7 @@ class ServerSet:
             **topics,
             "KAFKA_SCHEMA_REGISTRY_URL": self.schema_registry.url,
             **redis,
-            "PP_LEDGER_URL": databases["ledger"],
-            "CENTRAL_DATABASE_URL": databases["central"],
-            "APDB_DATABASE_URL": databases["apdb"],
-            "CENTRAL_DATASTORE": "s3://central/",
+            "PP_LEDGER_URL": self.postgresql.url("ledger"),
         }
 
     def close(self) -> None:

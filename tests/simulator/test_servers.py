@@ -315,9 +315,10 @@ def test_the_set_for_people_says_what_to_put_into_the_environment() -> None:
     )
     assert process.stdout is not None
     lines = []
-    while not (line := process.stdout.readline()).startswith("#"):
+    while not (line := process.stdout.readline()).startswith("# Ctrl-C"):
         assert line, "it ended"
         lines.append(line)
+    assert lines.pop().startswith("# prompt-processing create-central")
     variables = dict(line.removeprefix("export ").split("=", 1) for line in lines)
     assert {"KAFKA_CLUSTER", "S3_ENDPOINT_URL", "REDIS_STREAM_HOST", "PP_LEDGER_URL"} <= set(variables)
     os.kill(process.pid, signal.SIGINT)
