@@ -227,11 +227,14 @@ class WriterQueue:
         for partition in self._consumer.assignment():
             end = self._consumer.highwater(partition)
             if end is not None:
-                position = self._settled.get(partition)
-                if position is None:
-                    position = self._consumer.position(partition, timeout_ms=0)
-                lag += max(0, end - (position or 0))
+                lag += max(0, end - self._position(partition))
         return lag
+
+    def _position(self, partition: TopicPartition) -> int:
+        assert self._consumer is not None
+        with contextlib.suppress(KafkaError):
+            return self._settled.get(partition) or self._consumer.position(partition, timeout_ms=0) or 0
+        return 0
 
     def close(self) -> None:
         """Leave."""
@@ -285,9 +288,6 @@ class _Listener(ConsumerRebalanceListener):
         self._rebalanced.set()
 
     def on_partitions_assigned(self, assigned: Any) -> None:
-        self._rebalanced.set()
-
-    def on_partitions_lost(self, lost: Any) -> None:
         self._rebalanced.set()
 
 

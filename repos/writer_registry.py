@@ -84,13 +84,11 @@ class WriterRegistry:
         self.open()
         try:
             return self._opened[0].read(payload)
-        except InvalidMessage as error:
-            if is_outage(error):
-                raise self._away(error) from error
-            raise
         except Exception as error:
-            if is_outage(error):
+            if _is_ours(error):
                 raise self._away(error) from error
+            if isinstance(error, InvalidMessage):
+                raise
             raise InvalidMessage(f"{type(error).__name__}: {error}") from error
 
     def ingest(self, outputs: Sequence[Outputs]) -> list[UUID]:
@@ -124,14 +122,16 @@ def _is_ours(error: BaseException) -> bool:
     """Say whether an error has nothing to do with what was to be inserted:
     then every message would meet it, and none must be set aside for it.
     """
-    if is_outage(error) or isinstance(error, MemoryError | OSError):
+    if is_outage(error):
         return True
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, sqlalchemy.exc.IntegrityError | sqlalchemy.exc.DataError):
-            return False
-        # Permissions, schema, a lost connection in another guise.
-        if isinstance(cause, sqlalchemy.exc.DBAPIError):
+        if isinstance(cause, MemoryError | OSError):
             return True
+        if isinstance(cause, sqlalchemy.exc.DBAPIError):
+            about_values = isinstance(cause, sqlalchemy.exc.IntegrityError | sqlalchemy.exc.DataError)
+            # What the server says besides: permissions, schema, read-only.
+            # Values that not even the driver takes have no code.
+            return not about_values and getattr(cause.orig, "pgcode", None) is not None
         cause = cause.__cause__
     return False

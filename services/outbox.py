@@ -38,9 +38,7 @@ class Sender(Protocol):
     """Sends messages to one cluster."""
 
     def send(self, messages: Sequence[OutboxMessage], *, waiting: Callable[[], object]) -> Sequence[Delivery]:
-        """Send messages in their order and wait for the acknowledgements,
-        calling `waiting` now and then; return what became of each.
-        """
+        """Send messages, calling `waiting` now and then; say what became of each."""
 
     def close(self) -> None:
         """Let go of the cluster; may be called from any thread."""
@@ -75,9 +73,7 @@ class MessageStore(Protocol):
 
 
 class OutboxDrain:
-    """Sends what is in the outbox, from threads of its own.
-
-    Every message arrives at least once: a process that dies between the
+    """Sends what is in the outbox, from threads of its own. Every message arrives at least once: a process that dies between the
     broker's acknowledgement and the deletion of the row leaves a message that
     is sent again.
 

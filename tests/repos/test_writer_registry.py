@@ -205,11 +205,17 @@ def _fault(cause: Exception, kind: type[sqlalchemy.exc.DBAPIError]) -> Exception
     return kind("INSERT", {}, cause)
 
 
+class _Denied(Exception):
+    """What PostgreSQL's driver raises; its code says that the server did."""
+
+    pgcode = "42501"
+
+
 @pytest.mark.parametrize(
     "error",
     [
         _fault(sqlite3.OperationalError("server closed the connection"), sqlalchemy.exc.OperationalError),
-        _fault(sqlite3.ProgrammingError("permission denied"), sqlalchemy.exc.ProgrammingError),
+        _fault(_Denied("permission denied"), sqlalchemy.exc.ProgrammingError),
         OSError("stale file handle"),
         MemoryError(),
     ],
@@ -225,6 +231,27 @@ def test_what_is_no_fault_of_the_messages(
 
     monkeypatch.setattr(registry._opened[1], "_insert", fail)
     with pytest.raises(TemporarilyUnavailable):
+        registry.ingest([outputs])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        _fault(sqlite3.IntegrityError("unique"), sqlalchemy.exc.IntegrityError),
+        _fault(sqlite3.ProgrammingError("can't adapt type"), sqlalchemy.exc.ProgrammingError),
+        ValueError("a string cannot hold NUL"),
+    ],
+)
+def test_what_is_a_fault_of_the_messages(
+    central: CentralRepo, registry: WriterRegistry, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    outputs = registry.read(as_bytes(message_of(central, "one")))
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(registry._opened[1], "_insert", fail)
+    with pytest.raises(InvalidMessage):
         registry.ingest([outputs])
 
 
