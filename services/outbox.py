@@ -73,9 +73,10 @@ class MessageStore(Protocol):
 
 
 class OutboxDrain:
-    """Sends what is in the outbox, from threads of its own. Every message arrives at least once: a process that dies between the
-    broker's acknowledgement and the deletion of the row leaves a message that
-    is sent again.
+    """Sends what is in the outbox, from threads of its own.
+
+    Every message arrives at least once: one that the broker has when this
+    process dies, but whose row is still there, is sent again.
 
     Parameters
     ----------
