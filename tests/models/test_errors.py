@@ -41,8 +41,8 @@ DISPOSITIONS = {
     "NotRetriable": "not-retriable",
     "ExportFailed": "not-retriable",
 }
-#: Raised at start only, so there is no sender.
-AT_START = {"PromptProcessingError", "InvalidConfiguration"}
+#: About a whole process, so there is no sender.
+OF_A_PROCESS = {"PromptProcessingError", "InvalidConfiguration", "Superseded"}
 
 
 def test_every_class_is_in_the_table() -> None:
@@ -54,7 +54,7 @@ def test_every_class_is_in_the_table() -> None:
     assert defined == {kind.__name__ for kind in CLASSES}
     decided = {c.__name__: str(c.disposition) for c in CLASSES if hasattr(c, "disposition")}
     assert decided == DISPOSITIONS
-    assert defined - set(decided) == AT_START
+    assert defined - set(decided) == OF_A_PROCESS
 
 
 @pytest.mark.parametrize("kind", [c for c in CLASSES if hasattr(c, "disposition")])
