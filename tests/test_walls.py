@@ -19,7 +19,7 @@ RESERVED = {
     "flask": {"app"},
     "gunicorn": {"app"},
     "werkzeug": {"app"},
-    "lsst": {"repos", "pipelines", "init_job"},
+    "lsst": {"repos", "pipelines", "init_job", "simulator.io.replay"},
     "sqlalchemy": {"repos", "init_job"},
     "boto3": {"repos", "simulator.io"},
     "botocore": {"repos", "simulator.io"},

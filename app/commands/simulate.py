@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from config.instruments import InstrumentConfig
     from simulator.plan import Plan
 
+#: Visits of a simulated night, unless told otherwise.
+_VISITS = 3
 #: Visits up to which all frames are rendered before the first is announced.
 _RENDER_ALL = 10
 #: Visits that longer nights are rendered ahead.
@@ -29,10 +31,41 @@ def simulate(
         Path | None,
         typer.Option(help="Directory that the service watches for images, its PP_IMAGE_DIRECTORY."),
     ] = None,
+    bucket: Annotated[
+        str | None,
+        typer.Option(
+            help="Bucket for images, the service's IMAGE_BUCKET; server and keys: S3_ENDPOINT_URL, AWS_*."
+        ),
+    ] = None,
+    kafka: Annotated[
+        str | None, typer.Option(help="Kafka cluster of the topics below, host:port; without credentials.")
+    ] = None,
+    bucket_topic: Annotated[
+        str, typer.Option(help="Topic on which new objects in the bucket are told of; its BUCKET_TOPIC.")
+    ] = "rubin-prompt-processing",
+    visit_topic: Annotated[
+        str | None,
+        typer.Option(help="Topic for nextVisits, a fan-out's NEXT_VISIT_TOPIC, in place of HTTP."),
+    ] = None,
+    schema_registry: Annotated[
+        str | None, typer.Option(help="Schema registry, for nextVisits as Avro; JSON, if left out.")
+    ] = None,
+    replay: Annotated[
+        str | None,
+        typer.Option(
+            help="Butler repo whose visits and raws are observed again, instead of a simulated sky."
+        ),
+    ] = None,
+    collection: Annotated[
+        list[str] | None,
+        typer.Option(help="Where that repo has its raws; INSTRUMENT/raw/all, if left out."),
+    ] = None,
     instrument: Annotated[
         str, typer.Option(help="Camera: a name, or an instrument file; the service's RUBIN_INSTRUMENT.")
     ] = "DemoCam",
-    visits: Annotated[int, typer.Option(min=1, help="Visits to observe.")] = 3,
+    visits: Annotated[
+        int | None, typer.Option(min=1, help="Visits to observe; 3, or all that are replayed, if left out.")
+    ] = None,
     detectors: Annotated[
         int | None, typer.Option(min=1, help="Detectors to use, the first so many. All, if left out.")
     ] = None,
@@ -40,7 +73,10 @@ def simulate(
         int, typer.Option(min=0, help="Transients on each detector's part of the sky.")
     ] = 12,
     seed: Annotated[int, typer.Option(help="Seed of the sky, that of the central repo.")] = 1,
-    survey: Annotated[str, typer.Option(help="Survey; pipelines may be chosen by it.")] = "demo",
+    survey: Annotated[
+        str | None,
+        typer.Option(help="Survey; pipelines may be chosen by it. demo, or the programme that is replayed."),
+    ] = None,
     cadence: Annotated[
         float | None,
         typer.Option(
@@ -59,11 +95,16 @@ def simulate(
         typer.Option(help="Write what create-central makes a central repo of this sky from, and exit."),
     ] = None,
 ) -> None:
-    """Observe a simulated sky against a running service: announce visits over
-    HTTP, expose, and deliver raws into the directory that it watches.
+    """Observe a simulated sky, or the raws of a repo once more, against a
+    running service: announce visits over HTTP or on Kafka, expose, and deliver
+    raws into the directory that it watches or into its bucket.
 
     The service must know this sky: its central repo is made from the
     directory that --seed-dir writes, with the same instrument and seed.
+
+    With a bucket, this also sends the notifications that S3 stores in the
+    field send themselves. With a topic of nextVisits, a fan-out service sends
+    the visits to the service, which --url names to learn what became of them.
 
     Exits 0 only when every visit was processed.
 
@@ -77,26 +118,43 @@ def simulate(
 
       prompt-processing simulate --seed 7 --image-dir ./images --visits 5
 
+    On servers, where fan-out and service run:
+
+      prompt-processing simulate --bucket images --kafka kafka:9092
+      --visit-topic next-visit --schema-registry http://registry:8081
+
+    A recorded night:
+
+      prompt-processing simulate --replay /repo/main --instrument mycam.yaml
+      --image-dir ./images
+
     At the pace of a survey, against a service elsewhere:
 
       prompt-processing simulate --url http://pp.example.org --image-dir /raws
       --visits 100 --cadence 37 --lead 20 --exposure 30
     """
     console = Console()
-    plan = _plan(
-        _find_instrument(instrument),
-        seed=seed,
-        visits=visits,
-        detectors=detectors,
-        transients=transients,
-        survey=survey,
-    )
+    camera = _find_instrument(instrument)
+    if replay is not None:
+        plan = _plan_replay(
+            camera, replay, collections=collection, visits=visits, detectors=detectors, survey=survey
+        )
+    else:
+        plan = _plan(
+            camera,
+            seed=seed,
+            visits=visits or _VISITS,
+            detectors=detectors,
+            transients=transients,
+            survey=survey or "demo",
+        )
     if seed_dir is not None:
         _write_seed(console, plan, seed_dir)
         return
-    if image_dir is None:
+    if image_dir is None and bucket is None:
         raise typer.BadParameter(
-            "say which directory the service watches (or, to make its central repo, use --seed-dir)",
+            "say which directory the service watches, or which bucket (or, to make its central repo, use "
+            "--seed-dir)",
             param_hint="--image-dir",
         )
     # Simulator and HTTP client are heavy; `--help` does without.
@@ -104,9 +162,21 @@ def simulate(
     from app.demo.table import night_table, print_failures, print_groups
     from app.progress import progress_reporter
     from simulator.io.service_client import is_ready
-    from simulator.observatory import observe
+    from simulator.io.surroundings import Surroundings, observatory_in
     from simulator.observing import Timing
 
+    surroundings = Surroundings(
+        url=url,
+        token=token or _configured("PP_TOKEN"),
+        image_dir=image_dir,
+        bucket=bucket,
+        endpoint_url=_configured("S3_ENDPOINT_URL"),
+        bucket_topic=bucket_topic,
+        kafka=kafka,
+        visit_topic=visit_topic,
+        schema_registry=schema_registry,
+    )
+    surroundings.check()
     if not is_ready(url):
         raise TemporarilyUnavailable(
             f"no service at {url} is ready to take visits; start one with `prompt-processing serve`, "
@@ -116,17 +186,12 @@ def simulate(
         lead=lead,
         exposure=exposure,
         cadence=cadence,
-        stage_ahead=None if visits <= _RENDER_ALL else _STAGE_AHEAD,
+        stage_ahead=None if len(plan.visits) <= _RENDER_ALL else _STAGE_AHEAD,
     )
     with progress_reporter(console) as report:
-        reports = observe(
-            plan,
-            url=url,
-            image_dir=image_dir,
-            token=token or _configured_token(),
-            timing=timing,
-            progress=NightProgress(report, plan),
-        )
+        progress = NightProgress(report, plan)
+        with observatory_in(surroundings, timing=timing, progress=progress) as observatory:
+            reports = observatory.observe(plan)
     console.print(night_table(reports))
     print_groups(console, reports)
     print_failures(console, reports)
@@ -153,6 +218,31 @@ def _plan(
         raise InvalidConfiguration(str(error)) from error
 
 
+def _plan_replay(
+    camera: InstrumentConfig,
+    repo: str,
+    *,
+    collections: list[str] | None,
+    visits: int | None,
+    detectors: int | None,
+    survey: str | None,
+) -> Plan:
+    from config.environment import apply_library_variables
+
+    # Before the middleware is imported, which reads them.
+    apply_library_variables("service")
+    from simulator.io.replay import plan_replay
+
+    return plan_replay(
+        repo,
+        instrument=camera,
+        collections=collections or (),
+        visits=visits,
+        detectors=detectors,
+        survey=survey,
+    )
+
+
 def _find_instrument(instrument: str) -> InstrumentConfig:
     from config.instruments import find_instrument_file, load_instrument
 
@@ -170,10 +260,10 @@ def _write_seed(console: Console, plan: Plan, directory: Path) -> None:
     )
 
 
-def _configured_token() -> str | None:
-    """Return the service's token, as its settings have it."""
+def _configured(variable: str) -> str | None:
+    """Return a setting of the service."""
     from config.loading import merge_variables
 
     environment, from_file = merge_variables("service")
-    token = environment.get("PP_TOKEN") or from_file.get("PP_TOKEN")
-    return str(token) if token else None
+    value = environment.get(variable) or from_file.get(variable)
+    return str(value) if value else None

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import simulator.io.service_client
-import simulator.observatory
+import simulator.io.surroundings
 from app.commands.simulate import simulate
 from config.settings import PROJECT
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
+from simulator.io.surroundings import Surroundings
 from simulator.observing import Timing, VisitReport
 from simulator.plan import Plan
 from tests.app.commands.running import run, words
@@ -24,20 +27,32 @@ class Observatory:
     def __init__(self) -> None:
         self.plan: Plan | None = None
         self.asked: dict[str, Any] = {}
+        self.surroundings: Surroundings | None = None
         self.reports: list[VisitReport] = [report(0), report(1)]
         self.ready = True
 
-    def observe(self, plan: Plan, **asked: Any) -> list[VisitReport]:
-        self.plan, self.asked = plan, asked
+    @contextmanager
+    def observatory_in(self, surroundings: Surroundings, **asked: Any) -> Iterator[Observatory]:
+        self.surroundings, self.asked = surroundings, asked
+        yield self
+
+    def observe(self, plan: Plan) -> list[VisitReport]:
+        self.plan = plan
         return self.reports
+
+    @property
+    def token(self) -> str | None:
+        assert self.surroundings is not None
+        return self.surroundings.token
 
 
 @pytest.fixture
 def observatory(monkeypatch: pytest.MonkeyPatch) -> Observatory:
     made = Observatory()
-    monkeypatch.setattr(simulator.observatory, "observe", made.observe)
+    monkeypatch.setattr(simulator.io.surroundings, "observatory_in", made.observatory_in)
     monkeypatch.setattr(simulator.io.service_client, "is_ready", lambda _: made.ready)
     monkeypatch.delenv("PP_TOKEN", raising=False)
+    monkeypatch.delenv("S3_ENDPOINT_URL", raising=False)
     monkeypatch.delenv("PP_SETTINGS_FILE", raising=False)
     return made
 
@@ -50,7 +65,7 @@ def test_a_night(observatory: Observatory, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     asked, plan = observatory.asked, observatory.plan
     assert plan is not None
-    assert (asked["url"], asked["image_dir"], asked["token"]) == ("http://h:1", tmp_path, None)
+    assert observatory.surroundings == Surroundings(url="http://h:1", image_dir=tmp_path)
     assert asked["timing"] == Timing(lead=3, exposure=1, cadence=4)
     assert (len(plan.visits), plan.detectors) == (2, (0, 1, 2))
     assert {p.visit.survey for p in plan.visits} == {"wide"}
@@ -70,13 +85,13 @@ def test_all_detectors_unless_told_otherwise(observatory: Observatory, tmp_path:
 def test_the_token(observatory: Observatory, tmp_path: Path) -> None:
     arguments = ["--image-dir", tmp_path, "--detectors", 1]
     run(simulate, *arguments, PP_TOKEN="secret")
-    assert observatory.asked["token"] == "secret"
+    assert observatory.token == "secret"
     run(simulate, *arguments, "--token", "another", PP_TOKEN="secret")
-    assert observatory.asked["token"] == "another"
+    assert observatory.token == "another"
     settings = tmp_path / "settings.yaml"
     settings.write_text("PP_TOKEN: filed\n")
     run(simulate, *arguments, PP_SETTINGS_FILE=str(settings))
-    assert observatory.asked["token"] == "filed"
+    assert observatory.token == "filed"
 
 
 def test_a_visit_that_fails(observatory: Observatory, tmp_path: Path) -> None:
@@ -99,6 +114,61 @@ def test_where_to_deliver_must_be_said(observatory: Observatory) -> None:
     assert result.exit_code == 2
     assert "--image-dir" in result.output
     assert observatory.plan is None
+
+
+def test_servers(observatory: Observatory) -> None:
+    arguments = "--bucket raws --kafka k:1 --visit-topic visits --schema-registry http://r:1 --detectors 1"
+    result = run(simulate, *arguments.split(), S3_ENDPOINT_URL="http://s3:1")
+    assert result.exit_code == 0, result.output
+    assert observatory.surroundings == Surroundings(
+        url="http://127.0.0.1:8080",
+        bucket="raws",
+        endpoint_url="http://s3:1",
+        bucket_topic="rubin-prompt-processing",
+        kafka="k:1",
+        visit_topic="visits",
+        schema_registry="http://r:1",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["--bucket", "raws"], "--kafka"),
+        (["--image-dir", ".", "--visit-topic", "visits"], "--kafka"),
+        (["--image-dir", ".", "--bucket", "raws", "--kafka", "k:1"], "one of them"),
+        (["--image-dir", ".", "--schema-registry", "http://r:1"], "--visit-topic"),
+    ],
+)
+def test_servers_that_do_not_fit(observatory: Observatory, arguments: list[object], what: str) -> None:
+    result = run(simulate, "--detectors", 1, *arguments)
+    assert isinstance(result.exception, InvalidConfiguration)
+    assert what in str(result.exception)
+    assert observatory.plan is None
+
+
+def test_a_recorded_night(observatory: Observatory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import simulator.io.replay
+
+    asked: dict[str, Any] = {}
+
+    def plan_replay(repo: str, **given: Any) -> Plan:
+        asked.update(given, repo=repo, instrument=given["instrument"].name)
+        return Plan(instrument=given["instrument"], visits=(), seed_writer=lambda *_: None)
+
+    monkeypatch.setattr(simulator.io.replay, "plan_replay", plan_replay)
+    result = run(
+        simulate, "--replay", "/repo", "--image-dir", tmp_path, "--visits", 5, "--collection", "u/raws"
+    )
+    assert result.exit_code == 0, result.output
+    assert asked == {
+        "repo": "/repo",
+        "instrument": "DemoCam",
+        "collections": ["u/raws"],
+        "visits": 5,
+        "detectors": None,
+        "survey": None,
+    }
 
 
 @pytest.mark.parametrize(
