@@ -9,16 +9,17 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test lint bench bars lock clean
+.PHONY: help setup demo demo-service test lint bench bars lock clean
 
 help:
-	@echo "make demo   watch a small observatory observe (sets everything up first)"
-	@echo "make test   run the tests"
-	@echo "make setup  make .venv with the locked dependencies"
-	@echo "make lint   ruff, mypy, hadolint and friends"
-	@echo "make bench  run the benchmarks"
-	@echo "make bars   print every figure that is promised, one JSON line each"
-	@echo "make lock   resolve the dependencies anew into requirements.lock"
+	@echo "make demo          watch a small observatory observe (sets everything up first)"
+	@echo "make demo-service  the same on PostgreSQL, S3, Kafka and Redis, with fan-out and writer"
+	@echo "make test          run the tests"
+	@echo "make setup         make .venv with the locked dependencies"
+	@echo "make lint          ruff, mypy, hadolint and friends"
+	@echo "make bench         run the benchmarks"
+	@echo "make bars          print every figure that is promised, one JSON line each"
+	@echo "make lock          resolve the dependencies anew into requirements.lock"
 
 setup: $(STAMP)
 
@@ -28,6 +29,9 @@ $(STAMP): requirements.lock setup.cfg pyproject.toml
 
 demo: setup
 	$(BIN)/prompt-processing demo $(ARGS)
+
+demo-service: setup
+	$(BIN)/prompt-processing demo --service --out demo-service-out $(ARGS)
 
 test: setup
 	$(BIN)/python -m pytest $(ARGS)
@@ -50,4 +54,4 @@ lock:
 		setup.cfg -o requirements.lock
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-out
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-out demo-service-out .servers

@@ -8,10 +8,9 @@ of their own, started as an operator would start them.
 
 from __future__ import annotations
 
-__all__ = ["Addresses", "Program", "ServiceScene"]
+__all__ = ["Addresses", "ServiceScene"]
 
 import os
-import signal
 import subprocess
 import sys
 import uuid
@@ -20,16 +19,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from app.demo.in_service import service_variables
+from app.demo.program import Program
 from app.demo.service_process import free_port
 from app.demo.workplace import Workplace
 from benchmarks.scene import SMALL_CAM
-from models.sky_map import SkyMap
 from simulator.plan import Plan
-
-#: Seconds that a program may take to end by itself.
-_STOP_TIME = 30.0
 
 
 @dataclass(frozen=True)
@@ -52,53 +47,6 @@ class Addresses:
     schema_registry: str
     redis: str
     s3: Mapping[str, str]
-
-
-class Program:
-    """One ``prompt-processing`` process.
-
-    Parameters
-    ----------
-    arguments : sequence of `str`
-    environment : mapping [`str`, `str`]
-        The whole environment.
-    log : `pathlib.Path`
-    """
-
-    def __init__(self, *arguments: str, environment: Mapping[str, str], log: Path) -> None:
-        self.log = log
-        with open(log, "ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "app.cli", *arguments],
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait until it ends; return its exit code."""
-        return self.process.wait(timeout)
-
-    def kill(self) -> None:
-        """End it, and all its children, at once."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def stop(self) -> int:
-        """End it in good order; return its exit code."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(_STOP_TIME)
-            except subprocess.TimeoutExpired:
-                self.kill()
-        return self.process.returncode
-
-    def tail(self, lines: int = 30) -> str:
-        """Return the end of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
 class ServiceScene:
@@ -133,8 +81,6 @@ class ServiceScene:
         self.plan = plan
         self.addresses = addresses
         self.place = Workplace.create(root)
-        self.batches = self.place.root / "batches"
-        self.batches.mkdir()
         self.tag = uuid.uuid4().hex[:8]
         self.central = central
         self.image_bucket = image_bucket
@@ -202,56 +148,25 @@ class ServiceScene:
         self.run("init", REGISTER_DATASET_TYPES="1")
 
     def _settings(self, slots: int) -> dict[str, str]:
-        skymap = SkyMap.model_validate_json((self.place.seed / "skymap.json").read_bytes()).name
-        instrument = self.plan.instrument.name
-        routes = self.place.root / "routes.yaml"
-        self.port = free_port()
-        routes.write_text(
-            yaml.safe_dump(
-                {
-                    "knative-urls": {instrument: f"http://127.0.0.1:{self.port}/next-visit"},
-                    "redis-streams": {instrument: self.topic("stream")},
-                    "detectors": {instrument: dict.fromkeys(self.plan.detectors, True)},
-                }
-            )
-        )
-        variables = self.place.write_settings(
-            self.plan.instrument, skymap=skymap, port=self.port, slots=slots
-        )
-        for embedded in ("PP_IMAGE_DIRECTORY", "PP_ALERT_DIRECTORY"):
-            del variables[embedded]
         kafka = self.addresses.kafka
-        return {
-            **variables,
+        self.port = free_port()
+        servers = {
             **self.addresses.s3,
-            "PP_INSTRUMENT_PATH": str(SMALL_CAM.parent),
-            "CENTRAL_REPO": self.central,
             "PP_LEDGER_URL": f"{self.addresses.database}?schema=ledger",
             "IMAGE_BUCKET": self.image_bucket,
-            "IMAGE_TIMEOUT": "30",
-            "KAFKA_CLUSTER": kafka,
+            **dict.fromkeys(("KAFKA_CLUSTER", "BUTLER_WRITER_KAFKA_CLUSTER", "AP_KAFKA_SERVER"), kafka),
             "BUCKET_TOPIC": self.topic("notifications"),
-            "USE_KAFKA_BUTLER_WRITER": "1",
-            "BUTLER_WRITER_KAFKA_CLUSTER": kafka,
             "BUTLER_WRITER_KAFKA_TOPIC": self.topic("outputs"),
-            "AP_KAFKA_SERVER": kafka,
-            "AP_KAFKA_TOPIC": self.topic("alerts"),
-            # the writer
-            "BUTLER_REPOSITORY": self.central,
             "KAFKA_TOPIC": self.topic("outputs"),
             "KAFKA_OUTPUT_TOPIC": self.topic("ingested"),
-            "OUTPUT_DATASET_LIST_DIRECTORY": str(self.batches),
-            # the fan-out
-            "SUPPORTED_INSTRUMENTS": instrument,
-            "INSTRUMENT_CONFIG_FILE": str(routes),
-            "CONSUMER_GROUP": self.topic("fan-out"),
+            "AP_KAFKA_TOPIC": self.topic("alerts"),
             "NEXT_VISIT_TOPIC": self.topic("next-visit"),
-            "OFFSET": "earliest",
+            "CONSUMER_GROUP": self.topic("fan-out"),
             "KAFKA_SCHEMA_REGISTRY_URL": self.addresses.schema_registry,
-            "PLATFORM": "knative",
-            "REDIS_HOST": self.addresses.redis,
-            # the stream worker
-            "REDIS_STREAM_HOST": self.addresses.redis,
+            **dict.fromkeys(("REDIS_HOST", "REDIS_STREAM_HOST"), self.addresses.redis),
             "REDIS_STREAM_NAME": self.topic("stream"),
-            "REDIS_STREAM_CONSUMER_GROUP": "workers",
         }
+        variables = service_variables(
+            self.place, self.plan, servers, central=self.central, port=self.port, slots=slots
+        )
+        return {**variables, "PP_INSTRUMENT_PATH": str(SMALL_CAM.parent), "IMAGE_TIMEOUT": "30"}

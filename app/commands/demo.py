@@ -38,6 +38,14 @@ def demo(
     keep_running: Annotated[
         bool, typer.Option("--keep-running", help="Leave the service running until Ctrl-C.")
     ] = False,
+    in_service: Annotated[
+        bool,
+        typer.Option(
+            "--service",
+            help="Run on PostgreSQL, S3, Kafka and Redis, with fan-out and writer, as an observatory would; "
+            "servers that are not installed are fetched first.",
+        ),
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
 ) -> None:
     """Watch a small observatory observe: visits are announced, preloaded,
@@ -48,6 +56,8 @@ def demo(
     For example:
 
       prompt-processing demo
+
+      prompt-processing demo --service
 
       prompt-processing demo --visits 10 --detectors 1 --seed 7 --json figures.json
 
@@ -65,6 +75,7 @@ def demo(
         transients=transients,
         data=data,
         seed=seed,
+        in_service=in_service,
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)

@@ -6,28 +6,21 @@ __all__ = ["DemoNight"]
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
+from app.demo.embedded import EmbeddedInstallation
+from app.demo.in_service import ServiceInstallation
+from app.demo.installation import Installation
 from app.demo.progress import NightProgress
-from app.demo.service_process import ServiceProcess, free_port
 from app.demo.summary import DemoFigures, print_summary, summarise
-from app.demo.table import outcome_of
 from app.demo.workplace import Workplace
-from app.initialising import initialise, nights_to_prepare
 from app.logging import JsonFormatter
 from app.progress import progress_reporter
-from config.child_environment import child_environment
-from config.settings import load_service_settings
-from init_job.create_central import create_central
-from init_job.new_repository import create_apdb
-from models.sky_map import SkyMap
 from simulator.frames import plan_frames
-from simulator.observatory import observe
-from simulator.observing import Timing, VisitReport
 from simulator.plan import Plan
 from simulator.schedule import plan_simulated
 from simulator.score import score
@@ -48,6 +41,8 @@ class DemoNight:
         Of the simulated night; see `simulator.schedule.plan_simulated`.
     data : `pathlib.Path` or `None`
         Directory with real frames, instead of a simulated night.
+    in_service : `bool`
+        Whether everything runs on servers, as it does at an observatory.
     """
 
     def __init__(
@@ -60,6 +55,7 @@ class DemoNight:
         transients: int,
         data: Path | None,
         seed: int,
+        in_service: bool = False,
     ) -> None:
         self._console = console
         self._out = out
@@ -68,6 +64,7 @@ class DemoNight:
         self._transients = transients
         self._data = data
         self._seed = seed
+        self._in_service = in_service
 
     def run(self, *, keep_running: bool = False) -> DemoFigures:
         """Run the demo.
@@ -81,21 +78,31 @@ class DemoNight:
         plan = self._plan()
         place = Workplace.create(self._out)
         slots = min(_MOST_SLOTS, len(plan.detectors))
-        with _logged_to(place.log):
-            service = self._prepare(plan, place, slots)
+        with progress_reporter(self._console) as report:
+            plan.write_seed_directory(
+                place.seed,
+                lambda _what, done, total: report("make calibrations and templates", done, total),
+            )
+        kind = ServiceInstallation if self._in_service else EmbeddedInstallation
+        installation: Installation = kind(place=place, plan=plan, slots=slots)
         try:
-            self._console.print("Starting the service ...")
-            service.start()
-            self._console.print(f"The service is up at [bold]{service.url}[/bold], with {slots} slots.")
-            reports = self._observe(plan, place, service)
-            files = [f for r in reports if (o := outcome_of(r)) is not None for f in o.alert_files]
-            result = score(plan, files)
-            figures = summarise(reports, result, slots=slots)
-            print_summary(self._console, reports, figures, result, place)
+            with _logged_to(place.log):
+                with progress_reporter(self._console) as report:
+                    installation.prepare(report)
+                self._console.print("Output collections are initialised. Starting the service ...")
+                installation.start()
+                self._console.print(
+                    f"The service is up at [bold]{installation.url}[/bold], with {slots} slots."
+                )
+                with progress_reporter(self._console) as report:
+                    result = installation.observe(plan, NightProgress(report, plan))
+            truth = score(plan, result.alert_files)
+            figures = summarise(result, truth, slots=slots)
+            print_summary(self._console, result.reports, figures, truth, place, installation)
             if keep_running:
-                self._wait(service)
+                self._wait(installation)
         finally:
-            service.stop()
+            installation.stop()
         return figures
 
     def _plan(self) -> Plan:
@@ -109,41 +116,10 @@ class DemoNight:
             start=time.time(),
         )
 
-    def _prepare(self, plan: Plan, place: Workplace, slots: int) -> ServiceProcess:
-        with progress_reporter(self._console) as report:
-            plan.write_seed_directory(
-                place.seed,
-                lambda _what, done, total: report("make calibrations and templates", done, total),
-            )
-            create_central(
-                str(place.central),
-                place.seed,
-                progress=lambda what, done, total: report(f"store {what}", done, total),
-            )
-        create_apdb(f"sqlite:///{place.apdb.with_suffix('.db')}", place.apdb)
-        skymap = SkyMap.model_validate_json((place.seed / "skymap.json").read_bytes()).name
-        port = free_port()
-        variables = place.write_settings(plan.instrument, skymap=skymap, port=port, slots=slots)
-        self._console.print("Initialising output collections ...")
-        initialise(load_service_settings(variables), nights_to_prepare())
-        return ServiceProcess(
-            environment=child_environment(variables), log=place.log, url=f"http://127.0.0.1:{port}"
-        )
-
-    def _observe(self, plan: Plan, place: Workplace, service: ServiceProcess) -> Sequence[VisitReport]:
-        with progress_reporter(self._console) as report:
-            return observe(
-                plan,
-                url=service.url,
-                image_dir=place.images,
-                timing=Timing(),
-                progress=NightProgress(report, plan),
-            )
-
-    def _wait(self, service: ServiceProcess) -> None:
-        self._console.print(f"The service keeps running at {service.url}; Ctrl-C stops it.")
+    def _wait(self, installation: Installation) -> None:
+        self._console.print(f"The service keeps running at {installation.url}; Ctrl-C stops it.")
         try:
-            service.wait()
+            installation.wait()
         except KeyboardInterrupt:
             self._console.print("Stopping.")
 

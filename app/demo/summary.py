@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 
+from app.demo.installation import Installation, NightResult
 from app.demo.table import night_table, outcome_of, print_failures, print_groups
 from app.demo.workplace import Workplace
 from simulator.observing import VisitReport
@@ -42,10 +43,12 @@ class DemoFigures(BaseModel):
     preload_margin_s: float | None = Field(default=None, exclude=True)
     """From the end of preload to the closing of the shutter, at the least."""
 
+    other_faults: tuple[str, ...] = Field(default=(), exclude=True)
+
     @property
     def faults(self) -> list[str]:
         """Why this demo does not count as a success."""
-        faults = []
+        faults = list(self.other_faults)
         if self.processed < self.visits:
             faults.append(f"only {self.processed} of {self.visits} visit-detectors were processed")
         if self.processed and (self.preload_margin_s is None or self.preload_margin_s <= 0):
@@ -60,10 +63,13 @@ class DemoFigures(BaseModel):
         return faults
 
 
-def summarise(reports: Sequence[VisitReport], score: Score, *, slots: int) -> DemoFigures:
+def summarise(result: NightResult, score: Score, *, slots: int) -> DemoFigures:
     """Gather the figures of a demo."""
+    reports = result.reports
     outcomes = [outcome for r in reports if (outcome := outcome_of(r)) is not None]
-    to_alert = [o.timings.image_to_alert for o in outcomes if o.timings.image_to_alert is not None]
+    to_alert = result.image_to_alert
+    if to_alert is None:
+        to_alert = [o.timings.image_to_alert for o in outcomes if o.timings.image_to_alert is not None]
     framework = [
         1e3 * (o.timings.total - (o.timings.waiting or 0.0) - (o.timings.tasks or 0.0))
         for o in outcomes
@@ -83,6 +89,7 @@ def summarise(reports: Sequence[VisitReport], score: Score, *, slots: int) -> De
         image_to_alert_s=statistics.median(to_alert) if to_alert else None,
         framework_ms=statistics.median(framework) if framework else None,
         preload_margin_s=_least_margin(reports),
+        other_faults=tuple(result.faults),
     )
 
 
@@ -92,6 +99,7 @@ def print_summary(
     figures: DemoFigures,
     score: Score,
     place: Workplace,
+    installation: Installation,
 ) -> None:
     """Show what was observed and how it went."""
     console.print(night_table(reports))
@@ -110,7 +118,7 @@ def print_summary(
         )
     print_failures(console, reports)
     console.print(
-        f"Alerts: {place.alerts}\nOutputs: {place.central} (a Butler repository)\n"
+        f"Alerts: {installation.alerts}\nOutputs: {installation.outputs}\n"
         f"Service log: {place.log}\nSettings: {place.settings_file}",
         highlight=False,
         soft_wrap=True,

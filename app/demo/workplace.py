@@ -84,6 +84,11 @@ class Workplace:
         return self.root / "alerts"
 
     @property
+    def batches(self) -> Path:
+        """The writer's lists of what it registered."""
+        return self.root / "batches"
+
+    @property
     def state(self) -> Path:
         """What the service keeps."""
         return self.root / "state"

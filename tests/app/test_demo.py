@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ import yaml
 from rich.console import Console
 
 from app.demo import service_process
+from app.demo.installation import NightResult
+from app.demo.program import ProgramEnded
 from app.demo.progress import NightProgress
-from app.demo.service_process import ServiceDidNotStart, ServiceProcess, free_port
+from app.demo.service_process import ServiceProcess, free_port
 from app.demo.summary import DemoFigures, print_summary, summarise
 from app.demo.table import night_table, outcome_of, print_failures, print_groups
 from app.demo.workplace import Workplace
@@ -167,7 +170,7 @@ def test_figures() -> None:
         report(2, total=5.0),
         report(3, status=500),
     ]
-    figures = summarise(reports, score(), slots=2)
+    figures = summarise(NightResult(reports, []), score(), slots=2)
     assert list(figures.model_dump(mode="json")) == FIGURES
     assert (figures.visits, figures.processed, figures.failed) == (4, 3, 1)
     assert (figures.alerts, figures.outputs, figures.slots) == (48, 99, 2)
@@ -179,14 +182,15 @@ def test_figures() -> None:
 
 def test_a_demo_that_goes_well() -> None:
     reports = [report(0), report(1, preload=0.3)]
-    figures = summarise(reports, score(), slots=2)
+    figures = summarise(NightResult(reports, []), score(), slots=2)
     assert figures.faults == []
     out = io.StringIO()
     place = Workplace(Path("/demo"))
-    print_summary(Console(file=out, width=80), reports, figures, score(), place)
+    where: Any = SimpleNamespace(alerts=place.alerts, outputs=place.central)
+    print_summary(Console(file=out, width=80), reports, figures, score(), place, where)
     assert "over 0.3 s or more before the shutter closed" in " ".join(out.getvalue().split())
-    for where in (place.alerts, place.central, place.log, place.settings_file):
-        assert str(where) in out.getvalue()
+    for path in (place.alerts, place.central, place.log, place.settings_file):
+        assert str(path) in out.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -204,7 +208,7 @@ def test_a_demo_that_goes_well() -> None:
     ],
 )
 def test_faults(reports: list[VisitReport], scored: dict[str, Any], fault: str) -> None:
-    (found,) = summarise(reports, score(**scored), slots=1).faults
+    (found,) = summarise(NightResult(reports, []), score(**scored), slots=1).faults
     assert fault in found
 
 
@@ -212,13 +216,21 @@ def test_nothing_is_known_of_real_frames() -> None:
     nothing = dict.fromkeys(
         ("completeness", "false_alerts_per_detector", "position_error_px", "flux_ratio", "false")
     )
-    figures = summarise([report()], score(**nothing), slots=1)
+    figures = summarise(NightResult([report()], []), score(**nothing), slots=1)
     assert figures.faults == []
     assert figures.completeness is None
 
 
+def test_alerts_are_timed_where_they_arrive() -> None:
+    result = NightResult([report()], [], image_to_alert=[2.0, 4.0, 9.0], faults=["an alert is missing"])
+    figures = summarise(result, score(), slots=1)
+    assert figures.image_to_alert_s == 4.0
+    assert figures.faults == ["an alert is missing"]
+    assert set(figures.model_dump()) == set(FIGURES)
+
+
 def test_nothing_was_processed() -> None:
-    figures = summarise([report(status=503)], score(), slots=1)
+    figures = summarise(NightResult([report(status=503)], []), score(), slots=1)
     assert (figures.image_to_alert_s, figures.framework_ms, figures.preload_margin_s) == (None, None, None)
     assert isinstance(figures, DemoFigures)
 
@@ -340,7 +352,7 @@ def test_a_service_comes_and_goes(service: ServiceProcess, tmp_path: Path) -> No
 
 def test_a_service_that_does_not_start(service: ServiceProcess) -> None:
     service._environment["BROKEN"] = "1"
-    with pytest.raises(ServiceDidNotStart, match="no central repo"):
+    with pytest.raises(ProgramEnded, match="no central repo"):
         service.start()
 
 
@@ -348,7 +360,7 @@ def test_a_service_that_is_not_ready_in_time(
     service: ServiceProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service_process, "is_ready", lambda _: False)
-    with pytest.raises(ServiceDidNotStart, match=r"not ready within 0\.5 s"):
+    with pytest.raises(ProgramEnded, match=r"not ready within 0\.5 s"):
         service.start(timeout=0.5)
     assert not _lives(service.pid)
 

@@ -18,8 +18,9 @@ import redis
 from kafka import KafkaConsumer
 from lsst.daf.butler import Butler
 
+from app.demo.program import Program
 from benchmarks.scene import SMALL_CAM
-from benchmarks.service_scene import Addresses, Program, ServiceScene
+from benchmarks.service_scene import Addresses, ServiceScene
 from config.instruments import load_instrument
 from repos.alert_schema import latest_alert_schema_version, load_alert_schema
 from simulator.announcing import TopicAnnouncer
@@ -189,7 +190,7 @@ def _check(scene: ServiceScene, reports: list[VisitReport], alerts_before: int) 
 def _batch(scene: ServiceScene, event: dict[str, Any]) -> list[str]:
     assert set(event) == {"type", "batch_id", "origin", "batch_file"}
     assert (event["type"], event["origin"]) == ("batch-ingested", "prompt_processing")
-    content = json.loads((scene.batches / event["batch_file"]).read_text())
+    content = json.loads((scene.place.batches / event["batch_file"]).read_text())
     assert content["batch_id"] == event["batch_id"]
     datasets: list[str] = content["datasets"]
     return datasets
