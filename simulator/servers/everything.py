@@ -96,7 +96,11 @@ class ServerSet:
             "AP_KAFKA_TOPIC": "alerts",
         }
         for topic in set(topics.values()):
-            self.kafka.create_topic(topic)
+            # When an alert arrived is the broker's to say, not its sender's.
+            settings = (
+                {"message.timestamp.type": "LogAppendTime"} if topic == topics["AP_KAFKA_TOPIC"] else {}
+            )
+            self.kafka.create_topic(topic, **settings)
         clusters = ("KAFKA_CLUSTER", "BUTLER_WRITER_KAFKA_CLUSTER", "AP_KAFKA_SERVER")
         redis = dict.fromkeys(("REDIS_HOST", "REDIS_STREAM_HOST"), self.redis.host_port)
         return {

@@ -9,7 +9,9 @@ import shutil
 import ssl
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -117,10 +119,14 @@ def _trust_store() -> bytes:
             "without certificates Java can fetch nothing; install Java and mvn"
         ) from error
     trusted = ssl.create_default_context().get_ca_certs(binary_form=True)
-    certificates = [
-        pkcs12.PKCS12Certificate(x509.load_der_x509_certificate(der), b"ca%d" % number)
-        for number, der in enumerate(trusted)
-    ]
+    certificates = []
+    with warnings.catch_warnings():
+        # Some that everybody trusts are older than today's rules.
+        warnings.simplefilter("ignore")
+        for number, der in enumerate(trusted):
+            with suppress(ValueError):
+                certificate = x509.load_der_x509_certificate(der)
+                certificates.append(pkcs12.PKCS12Certificate(certificate, b"ca%d" % number))
     return pkcs12.serialize_java_truststore(certificates, BestAvailableEncryption(_PASSWORD.encode()))
 
 
