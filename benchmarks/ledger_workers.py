@@ -50,7 +50,8 @@ class Load:
     visits : `int`
         Visits of each worker.
     burst : `int`
-        Workers that are given a visit together, within `spread` seconds.
+        Workers that are given a visit together, within `spread` seconds: the
+        fan-out sends for half a second, and the way to a worker varies.
     interval : `float`
         Seconds between two bursts, a quarter of a survey's; 0 for no pace at all.
     work : `tuple` [`float`, `float`]
@@ -61,7 +62,7 @@ class Load:
     workers_each: int = 100
     visits: int = 2
     burst: int = 205
-    spread: float = 0.5
+    spread: float = 1.0
     interval: float = 8.0
     work: tuple[float, float] = (2.0, 10.0)
 

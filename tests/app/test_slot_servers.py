@@ -10,8 +10,10 @@ import typer
 from typer.testing import CliRunner
 
 from app.commands.create_central import create_central
+from app.deployment import load_library
 from app.initialising import initialise
-from app.slot_factory import Application, SlotFactory, load_library
+from app.slot_application import Application
+from app.slot_factory import SlotFactory
 from config.settings import PROJECT, load_service_settings
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
 from models.outcomes import Result, VisitOutcome

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -97,7 +98,7 @@ def test_it_is_away(config: str, postgresql: PostgreSQLServer) -> None:
         ({"port": 1}, "refused"),
     ],
 )
-def test_it_cannot_be_made(database: str, tmp_path: Path, change: dict[str, str | int], said: str) -> None:
+def test_it_cannot_be_made(database: str, tmp_path: Path, change: dict[str, Any], said: str) -> None:
     url = sa.make_url(database).set(**change).render_as_string(hide_password=False)
     with pytest.raises(InvalidConfiguration, match=said):
         create_apdb(url, tmp_path / "apdb.yaml")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -129,7 +130,7 @@ def test_a_name_that_no_schema_can_have(url: str, name: str) -> None:
         ({"username": "nobody_here"}, "nobody_here"),
     ],
 )
-def test_a_server_that_refuses(url: str, change: dict[str, str], said: str, *, read_only: bool) -> None:
+def test_a_server_that_refuses(url: str, change: dict[str, Any], said: str, *, read_only: bool) -> None:
     refused = sa.make_url(url).set(**change).render_as_string(hide_password=False)
     with pytest.raises((InvalidConfiguration, TemporarilyUnavailable), match=said) as caught:
         create_ledger_engine(refused, read_only=read_only)
