@@ -95,12 +95,10 @@ class ServerSet:
             "KAFKA_OUTPUT_TOPIC": "butler-writer-output",
             "AP_KAFKA_TOPIC": "alerts",
         }
+        # When an alert arrived is the broker's to say, not its sender's.
+        self.kafka.create_topic(topics["AP_KAFKA_TOPIC"], message_timestamp_type="LogAppendTime")
         for topic in set(topics.values()):
-            # When an alert arrived is the broker's to say, not its sender's.
-            settings = (
-                {"message.timestamp.type": "LogAppendTime"} if topic == topics["AP_KAFKA_TOPIC"] else {}
-            )
-            self.kafka.create_topic(topic, **settings)
+            self.kafka.create_topic(topic)
         clusters = ("KAFKA_CLUSTER", "BUTLER_WRITER_KAFKA_CLUSTER", "AP_KAFKA_SERVER")
         redis = dict.fromkeys(("REDIS_HOST", "REDIS_STREAM_HOST"), self.redis.host_port)
         return {

@@ -24,6 +24,7 @@ from config.instrument_routes import Platform, load_instrument_routes
 from config.instruments import load_instrument
 from config.loading import SETTINGS_FILE
 from config.pipelines_config import parse_pipelines_config
+from config.server_settings import SERVERS_DIRECTORY
 from config.settings import PROJECT, load_service_settings
 from models import errors
 from models.errors import PromptProcessingError
@@ -35,7 +36,7 @@ from tests.docs import settings_table
 from tests.docs.pages import PAGES, ROOT, Block, anchors, blocks, inline_code, links, prose, section
 
 #: Variables that are not settings but are ours, the tools' or the tests'.
-_OTHER_NAMES = {SETTINGS_FILE, "PROMPT_PROCESSING_DIR", "DATAID_TYPE_RUN"}
+_OTHER_NAMES = {SETTINGS_FILE, SERVERS_DIRECTORY, "PROMPT_PROCESSING_DIR", "DATAID_TYPE_RUN"}
 #: Where paths in the documents begin.
 _DIRECTORIES = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"images"}
 #: Top-level packages of the product.
