@@ -13,6 +13,7 @@ __all__ = ["CentralFiles"]
 
 import logging
 import tempfile
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from models.errors import InvalidConfiguration
 from repos.atomic_files import replace_file
 from repos.memory_butler import StoredDataset
 from repos.retry import retry_connections
+from repos.uploads import Uploads
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +73,13 @@ class CentralFiles:
             )
         self._datastore = datastore
         self._retry_delay = retry_delay
+        self._uploads = Uploads()
+
+    def together(self) -> AbstractContextManager[None]:
+        """Return a context in which files go to an object store side by side;
+        at its end all are there.
+        """
+        return self._uploads.together()
 
     def write(self, dataset: StoredDataset) -> FileDataset:
         """Write a dataset that is in memory, replacing an older file at once.
@@ -141,7 +150,9 @@ class CentralFiles:
             replace_file(Path(uri.ospath), lambda path: path.write_bytes(content))
         else:
             # An object store replaces whole objects, in one request.
-            retry_connections(lambda: uri.write(content, overwrite=True), delay=self._retry_delay)
+            self._uploads.do(
+                lambda: retry_connections(lambda: uri.write(content, overwrite=True), delay=self._retry_delay)
+            )
 
 
 def _as_v2(formatter: Formatter, ref: DatasetRef) -> FormatterV2:

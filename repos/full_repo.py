@@ -267,7 +267,8 @@ class FullWorkspace:
 
     def export(self, refs: Iterable[DatasetRef], files: CentralFiles) -> list[FileDataset]:
         """Copy outputs to their final place in the central datastore."""
-        return [files.copy(self._repo.butler.getURI(ref), ref) for ref in refs]
+        with files.together():
+            return [files.copy(self._repo.butler.getURI(ref), ref) for ref in refs]
 
     def close(self) -> None:
         """Forget the visit. A repo in which that fails is given up."""

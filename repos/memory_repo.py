@@ -207,7 +207,8 @@ class MemoryWorkspace:
         """Write outputs to their final place in the central datastore."""
         wanted = {ref.id for ref in refs}
         chosen: list[StoredDataset] = [d for d in self._butler.outputs() if d.ref.id in wanted]
-        return [files.write(dataset) for dataset in chosen]
+        with files.together():
+            return [files.write(dataset) for dataset in chosen]
 
     def close(self) -> None:
         """Forget the visit."""
