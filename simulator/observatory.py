@@ -13,6 +13,7 @@ from simulator.io.cloud_events import CloudEventSender
 from simulator.io.delivery import DirectoryDelivery
 from simulator.observing import Announcer, FrameDelivery, Progress, SilentProgress, Timing, VisitReport
 from simulator.plan import Plan, PlannedVisit
+from simulator.sidecars import stage_frame
 from simulator.visit_run import ReadyFrame, VisitRun
 
 
@@ -113,7 +114,8 @@ class Observatory:
     def _stage(self, planned: PlannedVisit, done: int, total: int) -> list[ReadyFrame]:
         frames: list[ReadyFrame] = []
         for frame in planned.frames:
-            frames.append(ReadyFrame(frame, self._delivery.stage(frame.key, frame.read())))
+            staged = stage_frame(self._delivery, frame.key, frame.read(), planned.visit.groupId)
+            frames.append(ReadyFrame(frame, staged))
             self._progress.staged(done + len(frames), total)
         return frames
 

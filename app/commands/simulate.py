@@ -23,9 +23,22 @@ _VISITS = 3
 _RENDER_ALL = 10
 #: Visits that longer nights are rendered ahead.
 _STAGE_AHEAD = 3
+#: Options that need another one, by their names here.
+_NEEDS = {
+    "bucket_topic": "bucket",
+    "schema_registry": "visit_topic",
+    "collection": "replay",
+    "group": "replay",
+    "day_obs": "replay",
+    "keep_ids": "replay",
+}
+#: Options that only a simulated sky has.
+_OF_THE_SKY = ("transients", "seed", "seed_dir")
 
 
 def simulate(
+    context: typer.Context,
+    *,
     url: Annotated[str, typer.Option(help="Where the service listens.")] = "http://127.0.0.1:8080",
     image_dir: Annotated[
         Path | None,
@@ -45,7 +58,11 @@ def simulate(
     ] = "rubin-prompt-processing",
     visit_topic: Annotated[
         str | None,
-        typer.Option(help="Topic for nextVisits, a fan-out's NEXT_VISIT_TOPIC, in place of HTTP."),
+        typer.Option(
+            "--next-visit-topic",
+            "--visit-topic",
+            help="Topic for nextVisits, a fan-out's NEXT_VISIT_TOPIC, in place of HTTP.",
+        ),
     ] = None,
     schema_registry: Annotated[
         str | None, typer.Option(help="Schema registry, for nextVisits as Avro; JSON, if left out.")
@@ -60,11 +77,23 @@ def simulate(
         list[str] | None,
         typer.Option(help="Where that repo has its raws; INSTRUMENT/raw/all, if left out."),
     ] = None,
+    group: Annotated[
+        list[str] | None, typer.Option(help="Group of that repo to observe; may be given again.")
+    ] = None,
+    day_obs: Annotated[
+        int | None, typer.Option(help="Day of observation of that repo to observe, YYYYMMDD.")
+    ] = None,
+    keep_ids: Annotated[
+        bool, typer.Option("--keep-ids", help="Observe that repo's visits under their own groups and ids.")
+    ] = False,
     instrument: Annotated[
         str, typer.Option(help="Camera: a name, or an instrument file; the service's RUBIN_INSTRUMENT.")
     ] = "DemoCam",
     visits: Annotated[
-        int | None, typer.Option(min=1, help="Visits to observe; 3, or all that are replayed, if left out.")
+        int | None,
+        typer.Option(
+            "--visits", "--limit", min=1, help="Visits to observe; 3, or all that are replayed, if left out."
+        ),
     ] = None,
     detectors: Annotated[
         int | None, typer.Option(min=1, help="Detectors to use, the first so many. All, if left out.")
@@ -121,24 +150,48 @@ def simulate(
     On servers, where fan-out and service run:
 
       prompt-processing simulate --bucket images --kafka kafka:9092
-      --visit-topic next-visit --schema-registry http://registry:8081
+      --next-visit-topic next-visit --schema-registry http://registry:8081
 
-    A recorded night:
+    A recorded night, or one group of it. Its visits get new groups and
+    exposure ids, because a service does not process one twice, unless
+    --keep-ids says otherwise or the camera's raws do not allow it:
 
       prompt-processing simulate --replay /repo/main --instrument mycam.yaml
-      --image-dir ./images
+      --day-obs 20260101 --limit 10 --image-dir ./images
+
+      prompt-processing simulate --replay /repo/main --instrument mycam.yaml
+      --group 2026-01-02T03:04:05.678 --bucket images --kafka kafka:9092
 
     At the pace of a survey, against a service elsewhere:
 
       prompt-processing simulate --url http://pp.example.org --image-dir /raws
       --visits 100 --cadence 37 --lead 20 --exposure 30
     """
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    _check_options(given)
+    if bucket is not None or replay is not None:
+        from config.environment import apply_library_variables
+
+        # Before the libraries are imported that read them.
+        apply_library_variables("service")
     console = Console()
     camera = _find_instrument(instrument)
     if replay is not None:
-        plan = _plan_replay(
-            camera, replay, collections=collection, visits=visits, detectors=detectors, survey=survey
+        from simulator.io.replay import plan_replay
+
+        plan = plan_replay(
+            replay,
+            instrument=camera,
+            collections=collection or (),
+            groups=group or (),
+            day_obs=day_obs,
+            visits=visits,
+            detectors=detectors,
+            survey=survey,
         )
+        if not keep_ids:
+            plan = _renew(console, plan)
     else:
         plan = _plan(
             camera,
@@ -151,12 +204,6 @@ def simulate(
     if seed_dir is not None:
         _write_seed(console, plan, seed_dir)
         return
-    if image_dir is None and bucket is None:
-        raise typer.BadParameter(
-            "say which directory the service watches, or which bucket (or, to make its central repo, use "
-            "--seed-dir)",
-            param_hint="--image-dir",
-        )
     # Simulator and HTTP client are heavy; `--help` does without.
     from app.demo.progress import NightProgress
     from app.demo.table import night_table, print_failures, print_groups
@@ -218,29 +265,48 @@ def _plan(
         raise InvalidConfiguration(str(error)) from error
 
 
-def _plan_replay(
-    camera: InstrumentConfig,
-    repo: str,
-    *,
-    collections: list[str] | None,
-    visits: int | None,
-    detectors: int | None,
-    survey: str | None,
-) -> Plan:
-    from config.environment import apply_library_variables
+def _check_options(given: set[str]) -> None:
+    """Refuse options that would do nothing without, or beside, others."""
+    for name, needed in _NEEDS.items():
+        if name in given and needed not in given:
+            raise typer.BadParameter(f"needs {_option(needed)}", param_hint=_option(name))
+    for name in _OF_THE_SKY:
+        if name in given and "replay" in given:
+            raise typer.BadParameter("is of a simulated sky; leave out --replay", param_hint=_option(name))
+    if "kafka" in given and not given & {"bucket", "visit_topic"}:
+        raise typer.BadParameter("needs --bucket or --next-visit-topic", param_hint="--kafka")
+    if "kafka" not in given and (needs := given & {"bucket", "visit_topic"}):
+        hint = _option(min(needs))
+        raise typer.BadParameter("needs a cluster: name it with --kafka HOST:PORT", param_hint=hint)
+    if {"image_dir", "bucket"} <= given:
+        raise typer.BadParameter("raws go there or to --image-dir, one of them", param_hint="--bucket")
+    if not given & {"image_dir", "bucket", "seed_dir"}:
+        raise typer.BadParameter(
+            "say which directory the service watches, or with --bucket which bucket (or, to make its central "
+            "repo, use --seed-dir)",
+            param_hint="--image-dir",
+        )
 
-    # Before the middleware is imported, which reads them.
-    apply_library_variables("service")
-    from simulator.io.replay import plan_replay
 
-    return plan_replay(
-        repo,
-        instrument=camera,
-        collections=collections or (),
-        visits=visits,
-        detectors=detectors,
-        survey=survey,
-    )
+def _option(name: str) -> str:
+    return "--next-visit-topic" if name == "visit_topic" else f"--{name.replace('_', '-')}"
+
+
+def _renew(console: Console, plan: Plan) -> Plan:
+    from models.times import tai_from_unix
+    from simulator.renewal import renew_ids
+
+    try:
+        return renew_ids(plan, tai_from_unix(time.time()))
+    except ValueError as error:
+        console.print(
+            f"The visits keep their groups and exposure ids, because {error}; a service that has processed "
+            "them does not do so again.",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+        return plan
 
 
 def _find_instrument(instrument: str) -> InstrumentConfig:

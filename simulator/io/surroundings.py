@@ -74,7 +74,8 @@ class Surroundings:
             )
         if self.schema_registry is not None and self.visit_topic is None:
             raise InvalidConfiguration(
-                "a schema registry is of no use without a topic of nextVisits: name it with --visit-topic"
+                "a schema registry is of no use without a topic of nextVisits: name it with "
+                "--next-visit-topic"
             )
 
 
@@ -93,9 +94,9 @@ def observatory_in(
     Raises
     ------
     models.errors.InvalidConfiguration
-        Raised if the surroundings are incomplete.
+        Raised if the surroundings are incomplete, or there is no such bucket.
     models.errors.TemporarilyUnavailable
-        Raised if Kafka or the schema registry cannot be reached.
+        Raised if Kafka, the schema registry or the S3 server cannot be reached.
     """
     surroundings.check()
     with ExitStack() as stack:
@@ -109,11 +110,13 @@ def _delivery(surroundings: Surroundings, stack: ExitStack) -> FrameDelivery:
     if surroundings.image_dir is not None:
         return DirectoryDelivery(image_dir=surroundings.image_dir)
     assert surroundings.bucket is not None
-    return BucketDelivery(
+    delivery = BucketDelivery(
         bucket=surroundings.bucket,
         notify=_writer(surroundings, surroundings.bucket_topic, stack).send,
         endpoint_url=surroundings.endpoint_url,
     )
+    delivery.check()
+    return delivery
 
 
 def _announcer(surroundings: Surroundings, stack: ExitStack) -> Announcer:

@@ -12,7 +12,7 @@ from config.instruments import InstrumentConfig, find_instrument_file, load_inst
 START = 1_800_000_000.0
 
 
-def small_camera() -> InstrumentConfig:
+def small_camera(**changes: Any) -> InstrumentConfig:
     """Return DemoCam with sensors of 192 x 192 pixels, close together."""
     demo = load_instrument(find_instrument_file("DemoCam"))
     data: dict[str, Any] = demo.model_dump(mode="json", exclude_none=True)
@@ -23,7 +23,7 @@ def small_camera() -> InstrumentConfig:
         left, right = detector["amplifiers"]
         left.update(data=[0, 96, 0, 192], raw_data=[0, 96, 0, 192], raw_overscan=[96, 128, 0, 192])
         right.update(data=[96, 192, 0, 192], raw_data=[160, 256, 0, 192], raw_overscan=[128, 160, 0, 192])
-    return InstrumentConfig.model_validate(data)
+    return InstrumentConfig.model_validate(data | changes)
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,10 @@ from models.errors import InvalidConfiguration, TemporarilyUnavailable
 from simulator.io.surroundings import Surroundings
 from simulator.observing import Timing, VisitReport
 from simulator.plan import Plan
+from simulator.schedule import plan_simulated
 from tests.app.commands.running import run, words
 from tests.app.test_demo import report
+from tests.simulator.conftest import START, small_camera
 
 
 class Observatory:
@@ -117,7 +119,9 @@ def test_where_to_deliver_must_be_said(observatory: Observatory) -> None:
 
 
 def test_servers(observatory: Observatory) -> None:
-    arguments = "--bucket raws --kafka k:1 --visit-topic visits --schema-registry http://r:1 --detectors 1"
+    arguments = (
+        "--bucket raws --kafka k:1 --next-visit-topic visits --schema-registry http://r:1 --detectors 1"
+    )
     result = run(simulate, *arguments.split(), S3_ENDPOINT_URL="http://s3:1")
     assert result.exit_code == 0, result.output
     assert observatory.surroundings == Surroundings(
@@ -132,43 +136,92 @@ def test_servers(observatory: Observatory) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "what"),
+    ("arguments", "option", "what"),
     [
-        (["--bucket", "raws"], "--kafka"),
-        (["--image-dir", ".", "--visit-topic", "visits"], "--kafka"),
-        (["--image-dir", ".", "--bucket", "raws", "--kafka", "k:1"], "one of them"),
-        (["--image-dir", ".", "--schema-registry", "http://r:1"], "--visit-topic"),
+        ("--bucket raws", "--bucket", "--kafka HOST:PORT"),
+        ("--image-dir . --next-visit-topic visits", "--next-visit-topic", "--kafka HOST:PORT"),
+        ("--image-dir . --bucket raws --kafka k:1", "--bucket", "one of them"),
+        ("--image-dir . --schema-registry http://r:1", "--schema-registry", "needs --next-visit-topic"),
+        ("--image-dir . --bucket-topic t", "--bucket-topic", "needs --bucket"),
+        ("--image-dir . --kafka k:1", "--kafka", "needs --bucket or --next-visit-topic"),
+        ("--image-dir . --group g", "--group", "needs --replay"),
+        ("--image-dir . --day-obs 20260101", "--day-obs", "needs --replay"),
+        ("--image-dir . --keep-ids", "--keep-ids", "needs --replay"),
+        ("--image-dir . --collection c", "--collection", "needs --replay"),
+        ("--image-dir . --replay r --seed 2", "--seed", "leave out --replay"),
+        ("--image-dir . --replay r --transients 2", "--transients", "leave out --replay"),
+        ("--seed-dir sky --replay r", "--seed-dir", "leave out --replay"),
     ],
 )
-def test_servers_that_do_not_fit(observatory: Observatory, arguments: list[object], what: str) -> None:
-    result = run(simulate, "--detectors", 1, *arguments)
-    assert isinstance(result.exception, InvalidConfiguration)
-    assert what in str(result.exception)
+def test_options_that_do_not_fit(observatory: Observatory, arguments: str, option: str, what: str) -> None:
+    result = run(simulate, "--detectors", 1, *arguments.split())
+    assert result.exit_code == 2
+    said = " ".join(words(result).replace("│", " ").split())
+    assert f"Invalid value for {option}:" in said
+    assert what in said
     assert observatory.plan is None
 
 
-def test_a_recorded_night(observatory: Observatory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> dict[str, Any]:
+    """Have a night that may be replayed; return what is asked of it."""
     import simulator.io.replay
 
     asked: dict[str, Any] = {}
+    night = plan_simulated(
+        seed=1, visits=2, transients=0, start=START, instrument=small_camera(**changes), detectors=1
+    )
 
     def plan_replay(repo: str, **given: Any) -> Plan:
         asked.update(given, repo=repo, instrument=given["instrument"].name)
-        return Plan(instrument=given["instrument"], visits=(), seed_writer=lambda *_: None)
+        return night
 
     monkeypatch.setattr(simulator.io.replay, "plan_replay", plan_replay)
-    result = run(
-        simulate, "--replay", "/repo", "--image-dir", tmp_path, "--visits", 5, "--collection", "u/raws"
-    )
+    return asked
+
+
+def test_a_recorded_night(observatory: Observatory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = recorded(tmp_path, monkeypatch)
+    arguments = "--replay /repo --limit 5 --collection u/raws --group a --group b --day-obs 20260101"
+    result = run(simulate, "--image-dir", tmp_path, *arguments.split())
     assert result.exit_code == 0, result.output
     assert asked == {
         "repo": "/repo",
         "instrument": "DemoCam",
         "collections": ["u/raws"],
+        "groups": ["a", "b"],
+        "day_obs": 20260101,
         "visits": 5,
         "detectors": None,
         "survey": None,
     }
+
+
+def groups_observed(observatory: Observatory) -> list[str]:
+    assert observatory.plan is not None
+    return [planned.visit.groupId for planned in observatory.plan.visits]
+
+
+def test_recorded_visits_get_new_groups(
+    observatory: Observatory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded(tmp_path, monkeypatch)
+    run(simulate, "--replay", "/repo", "--image-dir", tmp_path, "--keep-ids")
+    own = groups_observed(observatory)
+    assert all(group.startswith("2027-01-15T") for group in own)
+    result = run(simulate, "--replay", "/repo", "--image-dir", tmp_path)
+    assert not set(groups_observed(observatory)) & set(own)
+    assert "keep" not in result.output
+
+
+def test_recorded_visits_that_cannot_get_new_groups(
+    observatory: Observatory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded(tmp_path, monkeypatch, files={".*D00.*": {"exposure_id": 7}})
+    result = run(simulate, "--replay", "/repo", "--image-dir", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "keep their groups and exposure ids" in words(result)
+    assert "exposure_id" in words(result)
+    assert all(group.startswith("2027-01-15T") for group in groups_observed(observatory))
 
 
 @pytest.mark.parametrize(
@@ -207,3 +260,5 @@ def test_the_seed_directory(
 def test_help() -> None:
     output = run(simulate, "--help").output
     assert "--seed-dir ./sky" in output and "--cadence 37" in output
+    assert "--bucket images --kafka kafka:9092" in output and "--next-visit-topic next-visit" in output
+    assert "--replay /repo/main" in output
