@@ -107,7 +107,8 @@ class Server:
         if self.running:
             return
         program = [sys.executable, "-I", "-S", watch.__file__]
-        options = [str(os.getpid()), str(int(self._stop_signal)), self._user, "--"]
+        temporary = str(self._directory) if self._temporary else ""
+        options = [str(os.getpid()), str(int(self._stop_signal)), self._user, temporary, "--"]
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
                 [*program, *options, *map(str, self.command())],

@@ -1,7 +1,8 @@
 """Runs a server for as long as its starter lives.
 
 Run as a script, with nothing but the standard library:
-``watch.py STARTER_PID STOP_SIGNAL USER -- COMMAND...``. The kernel's own
+``watch.py STARTER_PID STOP_SIGNAL USER TEMPORARY -- COMMAND...``, where
+TEMPORARY is a directory that goes with an orphaned server, or empty. The kernel's own
 notice of a parent's death comes when the *thread* that started a child ends,
 which is no use to programs that start servers from threads; so this process
 stands between them, looks whether its parent is still there, and its only
@@ -15,6 +16,7 @@ __all__ = ["main"]
 import ctypes
 import os
 import pwd
+import shutil
 import signal
 import sys
 import time
@@ -30,7 +32,7 @@ _GRACE = 5.0
 def main(arguments: list[str]) -> int:
     """Run the command; return its exit status."""
     starter, stop_signal, user = int(arguments[0]), int(arguments[1]), arguments[2]
-    command = arguments[4:]
+    temporary, command = arguments[3], arguments[5:]
     asked = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, asked)
     child = os.fork()
@@ -41,6 +43,8 @@ def main(arguments: list[str]) -> int:
         received = signal.sigtimedwait(asked, _INTERVAL)
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
+            if orphaned_at is not None and temporary:
+                shutil.rmtree(temporary, ignore_errors=True)
             return os.waitstatus_to_exitcode(status) & 0xFF
         if received is not None and received.si_signo in (signal.SIGTERM, signal.SIGHUP):
             os.kill(child, stop_signal)

@@ -163,6 +163,25 @@ def test_a_temporary_directory_goes_with_its_server() -> None:
     assert not server.directory.exists()
 
 
+def test_a_temporary_directory_goes_with_a_killed_starter() -> None:
+    program = (
+        "import sys, threading; sys.path.insert(0, '.')\n"
+        "from simulator.servers.everything import ServerSet\n"
+        "print(ServerSet().schema_registry.directory, flush=True)\nthreading.Event().wait()\n"
+    )
+    starter = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert starter.stdout is not None
+    directory = Path(starter.stdout.readline().strip())
+    assert directory.is_dir()
+    starter.kill()
+    starter.wait()
+    starter.stdout.close()
+    deadline = time.monotonic() + 20.0
+    while directory.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not directory.exists()
+
+
 def test_ports_are_below_those_of_outgoing_connections() -> None:
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     assert all(1024 < free_port() < lowest for _ in range(20))
