@@ -9,10 +9,12 @@ import boto3
 import pytest
 from kafka import KafkaConsumer
 
+from models.errors import InvalidConfiguration, TemporarilyUnavailable
 from models.notifications import CreatedObject, read_notification
 from simulator.io.bucket_delivery import BucketDelivery
 from simulator.io.topic_writer import TopicWriter
 from simulator.servers.kafka import KafkaServer
+from simulator.servers.process import free_port
 from simulator.servers.s3 import S3Server
 from tests.servers import unique_name
 
@@ -63,6 +65,42 @@ def test_nothing_was_there_before_its_release(s3: S3Server, bucket: str) -> None
     BucketDelivery(bucket=bucket, notify=sent.append, endpoint_url=s3.endpoint_url).stage(KEY, b"").discard()
     assert sent == []
     assert boto3.client("s3", endpoint_url=s3.endpoint_url).list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+
+
+def test_an_image_is_not_kept_once_it_is_delivered(s3: S3Server, bucket: str) -> None:
+    delivery = BucketDelivery(bucket=bucket, notify=lambda _: None, endpoint_url=s3.endpoint_url)
+    staged = delivery.stage(KEY, b"pixels")
+    staged.release()
+    with pytest.raises(RuntimeError, match="cannot be delivered again"):
+        staged.release()
+
+
+def test_credentials_in_the_address(s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    url = s3.endpoint_url.replace("http://", "http://key:se%2Fcret@")
+    delivery = BucketDelivery(bucket=bucket, notify=lambda _: None, endpoint_url=url)
+    delivery.check()
+    delivery.deliver(KEY, b"pixels")
+
+
+def test_a_bucket_that_is_missing(s3: S3Server) -> None:
+    missing = unique_name()
+    sent: list[bytes] = []
+    delivery = BucketDelivery(bucket=missing, notify=sent.append, endpoint_url=s3.endpoint_url)
+    with pytest.raises(InvalidConfiguration, match=f"no bucket {missing} on {s3.endpoint_url}"):
+        delivery.check()
+    with pytest.raises(TemporarilyUnavailable, match=f"bucket {missing} .* takes no images"):
+        delivery.deliver(KEY, b"pixels")
+    assert sent == []
+
+
+def test_a_server_that_is_away(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    nobody = f"http://127.0.0.1:{free_port()}"
+    delivery = BucketDelivery(bucket="raws", notify=lambda _: None, endpoint_url=nobody)
+    with pytest.raises(TemporarilyUnavailable, match=nobody):
+        delivery.check()
 
 
 def test_told_on_a_topic_once_it_is_there(s3: S3Server, kafka: KafkaServer, bucket: str) -> None:
