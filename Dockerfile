@@ -1,12 +1,16 @@
 # The service, and every other command of prompt-processing.
 FROM python:3.12-slim-bookworm AS build
 WORKDIR /opt/prompt-processing
+# Compiled here, once: the user that runs it may not write beside the modules, and
+# each start would compile them all again, in every process that others are forked from.
+ENV UV_COMPILE_BYTECODE=1
 COPY requirements.lock tools/uv-version /tmp/
 RUN python -m pip install --no-cache-dir "uv==$(cat /tmp/uv-version)" \
     && uv venv /opt/venv \
     && uv pip install --no-cache --python /opt/venv/bin/python --require-hashes -r /tmp/requirements.lock
 COPY . .
-RUN uv pip install --no-cache --python /opt/venv/bin/python --no-deps --config-setting editable_mode=compat -e .
+RUN uv pip install --no-cache --python /opt/venv/bin/python --no-deps --config-setting editable_mode=compat -e . \
+    && /opt/venv/bin/python -m compileall -q .
 
 FROM python:3.12-slim-bookworm
 RUN useradd --create-home --uid 1000 prompt && mkdir /state && chown prompt /state

@@ -306,3 +306,18 @@ def test_the_image_runs_as_the_same_user() -> None:
     dockerfile = (PROJECT / "Dockerfile").read_text()
     assert re.search(r"useradd .*--uid 1000", dockerfile) and "USER 1000" in dockerfile
     assert 'ENTRYPOINT ["prompt-processing"]' in dockerfile
+
+
+def test_the_image_starts_without_compiling() -> None:
+    # Its user may not write where Python would keep what it compiles.
+    build = (PROJECT / "Dockerfile").read_text().partition("FROM python")[2].partition("\nFROM ")[0]
+    assert "UV_COMPILE_BYTECODE=1" in build
+    assert build.index("COPY . .") < build.index("-m compileall")
+
+
+def test_no_secret_and_no_servers_in_the_image() -> None:
+    ignored = (PROJECT / ".dockerignore").read_text().split()
+    # The playbook's name for the filled-in copy.
+    assert "kubectl apply -f secret.yaml" in (PROJECT / "docs" / "playbook.md").read_text()
+    assert {".servers", "secret.yaml", "**/secret.yaml"} <= set(ignored)
+    assert "secret.yaml" in (PROJECT / ".gitignore").read_text().split()
