@@ -11,8 +11,8 @@ from pathlib import Path
 
 from lsst.sphgeom import ConvexPolygon
 
-from app.logging import configure_logging
 from app.deployment import load_library
+from app.logging import configure_logging
 from app.slot_factory import SlotFactory
 from config.settings import ServiceSettings, load_service_settings
 from services.slots.protocol import SlotBlueprint
