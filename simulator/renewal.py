@@ -1,9 +1,9 @@
-"""Recorded visits under new names.
+"""Recorded visits under new names, and of today.
 
 A service answers a visit that it has processed before without running it
-again, and an APDB that holds a visit refuses it. So a night that is observed
-once more gets new groups and new exposure ids, in the keys of its raws and in
-their headers. Dates and pixels stay what they were.
+again, and an APDB holds one version of an object at a time. So a night that
+is observed once more gets new groups, exposure ids and dates, in the keys of
+its raws and in their headers. The pixels stay what they were.
 """
 
 from __future__ import annotations
@@ -12,28 +12,36 @@ __all__ = ["RenewedFrame", "renew_ids"]
 
 import gzip
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from astropy.io import fits
 from astropy.time import Time
 
-from config.instruments import InstrumentConfig
+from config.instruments import HeaderField, InstrumentConfig
 from models.raws import has_group_prefix
 from models.times import day_obs
 from simulator.camera import Injected
 from simulator.plan import Frame, Plan, PlannedVisit, raw_key
 
-#: Observation metadata that is renewed. Observation ids are unique in a repo,
-#: as exposure ids are.
-_RENEWED = ("exposure_id", "visit_id", "exposure_group", "observation_id")
+#: Observation metadata that is renewed. The last wins where one card holds
+#: several. Observation ids are unique in a repo, as exposure ids are.
+_RENEWED = (
+    "observation_counter",
+    "observing_day",
+    "exposure_group",
+    "observation_id",
+    "visit_id",
+    "exposure_id",
+)
+_DATES = ("datetime_begin", "datetime_end")
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
 class RenewedFrame:
-    """A frame with another exposure id.
+    """A frame with another exposure id and date.
 
     Attributes
     ----------
@@ -43,12 +51,18 @@ class RenewedFrame:
         Where the frame belongs, relative to the image directory or bucket.
     cards : mapping
         New values by FITS keyword, for the headers that have it.
+    dates : sequence of `config.instruments.HeaderField`
+        Where the header has begin and end of the exposure.
+    begin : `float`
+        The new begin, TAI.
     """
 
     original: Frame
     exposure_id: int
     key: str
     cards: Mapping[str, Any]
+    dates: Sequence[HeaderField]
+    begin: float
 
     @property
     def detector(self) -> int:
@@ -67,19 +81,37 @@ class RenewedFrame:
 
     def read(self) -> bytes:
         """Return the bytes of the FITS file."""
-        return _with_cards(self.original.read(), self.cards)
+        return self._renew(self.original.read())
+
+    def _renew(self, content: bytes) -> bytes:
+        if content.startswith(_GZIP_MAGIC):
+            return gzip.compress(self._renew(gzip.decompress(content)), compresslevel=1)
+        written = io.BytesIO()
+        # Pixels are passed on as they are stored, compressed ones as well.
+        with fits.open(
+            io.BytesIO(content), memmap=False, disable_image_compression=True, do_not_scale_image_data=True
+        ) as hdus:
+            for hdu in hdus:
+                cards = {**_shifted(hdu.header, self.dates, self.begin), **self.cards}
+                for keyword in cards.keys() & hdu.header.keys():
+                    as_number = isinstance(hdu.header[keyword], int)
+                    hdu.header[keyword] = int(cards[keyword]) if as_number else cards[keyword]
+                    hdu.header.remove("CHECKSUM", ignore_missing=True)
+            hdus.writeto(written, output_verify="ignore")
+        return written.getvalue()
 
 
 def renew_ids(plan: Plan, start: float) -> Plan:
-    """Give visits new groups and exposures new ids.
+    """Give visits new groups and dates, and exposures new ids.
 
     Parameters
     ----------
     plan : `simulator.plan.Plan`
         With keys in the generic form.
     start : `float`
-        Time from which the ids count, TAI: an exposure's has the day of
-        observation and the second of it, one second more for each exposure.
+        Begin of the first exposure, TAI; the visits follow one another at
+        the nominal pace. An exposure's id has the day of observation and the
+        second of it.
 
     Returns
     -------
@@ -88,30 +120,38 @@ def renew_ids(plan: Plan, start: float) -> Plan:
     Raises
     ------
     ValueError
-        Raised if ids of this camera's raws are in places that cannot be
-        changed; says which.
+        Raised if ids or dates of this camera's raws are in places that cannot
+        be changed; says which.
     """
-    keywords = _keywords(plan)
+    _check(plan)
     moment = start
     visits = []
     for planned in plan.visits:
-        visits.append(_renew(planned, moment, keywords))
-        moment += len(planned.snaps)
+        visits.append(_renew(plan.instrument, planned, moment))
+        # A second apart at least, because the ids are.
+        moment += max(planned.visit.duration, len(planned.snaps))
     return replace(plan, visits=tuple(visits))
 
 
-def _renew(planned: PlannedVisit, moment: float, keywords: Mapping[str, str]) -> PlannedVisit:
+def _renew(camera: InstrumentConfig, planned: PlannedVisit, moment: float) -> PlannedVisit:
     visit = planned.visit
     group = str(Time(moment, format="unix_tai", scale="tai").isot)
-    ids = {snap: _exposure_id(moment + number) for number, snap in enumerate(planned.snaps)}
+    pace = max(visit.duration / max(len(planned.snaps), 1), 1.0)
+    begins = {snap: moment + number * pace for number, snap in enumerate(planned.snaps)}
+    dates = [camera.metadata[name] for name in _DATES if name in camera.metadata]
     frames = []
     for frame in planned.frames:
-        exposure = ids[frame.snap]
+        begin = begins[frame.snap]
+        # Observing days begin at noon, TAI.
+        day, counter = day_obs(begin), int((begin - 43_200.0) % 86_400.0)
+        exposure = day * 100_000 + counter
         values = {
             "exposure_id": exposure,
             "visit_id": exposure,
             "exposure_group": group,
             "observation_id": f"{visit.instrument}_{exposure}",
+            "observing_day": day,
+            "observation_counter": counter,
         }
         key = raw_key(
             visit.instrument,
@@ -122,55 +162,55 @@ def _renew(planned: PlannedVisit, moment: float, keywords: Mapping[str, str]) ->
             physical_filter=visit.filters,
             file_name=_file_name(frame),
         )
-        cards = {keyword: values[name] for name, keyword in keywords.items()}
-        frames.append(RenewedFrame(original=frame, exposure_id=exposure, key=key, cards=cards))
+        frames.append(
+            RenewedFrame(
+                original=frame,
+                exposure_id=exposure,
+                key=key,
+                cards={keyword: values[name] for name, keyword in _keywords(camera, _RENEWED).items()},
+                dates=dates,
+                begin=begin,
+            )
+        )
     return replace(planned, visit=visit.model_copy(update={"groupId": group}), frames=tuple(frames))
 
 
-def _exposure_id(moment: float) -> int:
-    # Observing days begin at noon, TAI.
-    return day_obs(moment) * 100_000 + int((moment - 43_200.0) % 86_400.0)
-
-
-def _keywords(plan: Plan) -> dict[str, str]:
-    """Return the keywords to change, by what they say of the observation."""
+def _check(plan: Plan) -> None:
     camera = plan.instrument
     if not has_group_prefix(camera.name):
         raise ValueError(f"the keys of {camera.name}'s raws are made of their exposure ids")
-    fields = {name: camera.metadata[name] for name in _RENEWED if name in camera.metadata}
-    constant = [name for name, field in fields.items() if field.key is None]
-    fixed = sorted({name for frame in plan.frames for name in _fixed_by_name(camera, _file_name(frame))})
-    if constant or fixed:
-        raise ValueError(f"the file of camera {camera.name} fixes their {', '.join(constant or fixed)}")
-    keywords = {name: field.key for name, field in fields.items() if field.key is not None}
-    shared = [n for n, f in camera.metadata.items() if n not in fields and f.key in keywords.values()]
+    names = (*_RENEWED, *_DATES)
+    constant = {n for n in names if n in camera.metadata and camera.metadata[n].key is None}
+    by_file = [set(camera.overrides_for(_file_name(frame))) for frame in plan.frames]
+    if fixed := constant.union(*by_file).intersection(names):
+        raise ValueError(f"the file of camera {camera.name} fixes their {', '.join(sorted(fixed))}")
+    changed = set(_keywords(camera, names).values())
+    shared = [n for n, field in camera.metadata.items() if n not in names and field.key in changed]
     if shared:
-        raise ValueError(f"the cards that hold their ids hold {', '.join(shared)} too")
-    return keywords
+        raise ValueError(f"the cards that hold ids and dates hold {', '.join(shared)} too")
 
 
-def _fixed_by_name(camera: InstrumentConfig, file_name: str) -> set[str]:
-    return set(camera.overrides_for(file_name)).intersection(_RENEWED)
+def _keywords(camera: InstrumentConfig, names: Sequence[str]) -> dict[str, str]:
+    """Return FITS keywords, by what they say of the observation."""
+    fields = {name: camera.metadata[name].key for name in names if name in camera.metadata}
+    return {name: keyword for name, keyword in fields.items() if keyword is not None}
+
+
+def _shifted(header: fits.Header, dates: Sequence[HeaderField], begin: float) -> dict[str, Any]:
+    """Return the dates that a header has, the first of them at a new time."""
+    known = {
+        date.key: (date, Time(header[date.key], format=date.format, scale=date.scale))
+        for date in dates
+        if date.key in header
+    }
+    times = [time for _, time in known.values()]
+    return {
+        str(keyword): getattr(
+            getattr(Time(begin, format="unix_tai", scale="tai") + (time - times[0]), date.scale), date.format
+        )
+        for keyword, (date, time) in known.items()
+    }
 
 
 def _file_name(frame: Frame) -> str:
     return frame.key.rpartition("/")[2]
-
-
-def _with_cards(content: bytes, cards: Mapping[str, Any]) -> bytes:
-    """Change a FITS file's cards; one that a header does not have is not added."""
-    if content.startswith(_GZIP_MAGIC):
-        return gzip.compress(_with_cards(gzip.decompress(content), cards), compresslevel=1)
-    written = io.BytesIO()
-    # Pixels are passed on as they are stored, compressed ones as well.
-    with fits.open(
-        io.BytesIO(content), memmap=False, disable_image_compression=True, do_not_scale_image_data=True
-    ) as hdus:
-        for hdu in hdus:
-            for keyword, value in cards.items():
-                if keyword in hdu.header:
-                    as_number = isinstance(hdu.header[keyword], int)
-                    hdu.header[keyword] = int(value) if as_number else str(value)
-                    hdu.header.remove("CHECKSUM", ignore_missing=True)
-        hdus.writeto(written, output_verify="ignore")
-    return written.getvalue()

@@ -84,7 +84,7 @@ def simulate(
         int | None, typer.Option(help="Day of observation of that repo to observe, YYYYMMDD.")
     ] = None,
     keep_ids: Annotated[
-        bool, typer.Option("--keep-ids", help="Observe that repo's visits under their own groups and ids.")
+        bool, typer.Option("--keep-ids", help="Observe that repo's visits under their own groups, ids, dates.")
     ] = False,
     instrument: Annotated[
         str, typer.Option(help="Camera: a name, or an instrument file; the service's RUBIN_INSTRUMENT.")
@@ -152,8 +152,8 @@ def simulate(
       prompt-processing simulate --bucket images --kafka kafka:9092
       --next-visit-topic next-visit --schema-registry http://registry:8081
 
-    A recorded night, or one group of it. Its visits get new groups and
-    exposure ids, because a service does not process one twice, unless
+    A recorded night, or one group of it. Its visits get new groups, exposure
+    ids and dates, because a service does not process one twice, unless
     --keep-ids says otherwise or the camera's raws do not allow it:
 
       prompt-processing simulate --replay /repo/main --instrument mycam.yaml

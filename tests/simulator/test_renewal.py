@@ -82,8 +82,8 @@ def described(camera: InstrumentConfig, path: Path, key: str, content: bytes, vi
 
 def test_the_service_takes_them_for_new_visits(night: Plan, tmp_path: Path) -> None:
     again = renew_ids(night, AGAIN)
-    assert [p.visit.groupId for p in again.visits] == ["2027-02-03T20:00:00.000", "2027-02-03T20:00:02.000"]
-    assert {f.exposure_id for f in again.frames} == {2027020328800 + n for n in range(4)}
+    assert [p.visit.groupId for p in again.visits] == ["2027-02-03T20:00:00.000", "2027-02-03T20:01:05.000"]
+    assert {f.exposure_id for f in again.frames} == {2027020328800 + n for n in (0, 32, 65, 97)}
     observations = set()
     for old, planned in zip(night.visits, again.visits, strict=True):
         assert planned.detectors == old.detectors
@@ -95,11 +95,16 @@ def test_the_service_takes_them_for_new_visits(night: Plan, tmp_path: Path) -> N
             path = tmp_path / "raw.fits"
             info = described(night.instrument, path, frame.key, frame.read(), planned)
             was = described(night.instrument, path, before.key, before.read(), old)
-            assert (info.datetime_begin, info.observing_day) == (was.datetime_begin, was.observing_day)
+            assert info.observing_day == 20270203
+            second = info.exposure_id % 100_000
+            assert info.observation_counter == second
+            assert int((info.datetime_begin.unix_tai - 43_200) % 86_400) == second
+            length = (info.datetime_end - info.datetime_begin).sec
+            assert length == pytest.approx((was.datetime_end - was.datetime_begin).sec, abs=0.002)
             observations.add((info.exposure_id, info.observation_id))
             new, known = fits.getheader(io.BytesIO(frame.read())), fits.getheader(io.BytesIO(before.read()))
             changed = {card for card in known if new[card] != known[card]}
-            assert changed == {"EXPID", "GROUPID", "OBSID"}
+            assert changed == {"EXPID", "GROUPID", "OBSID", "DATE-BEG", "DATE-END", "DAYOBS", "SEQNUM"}
             assert isinstance(new["EXPID"], int)
             pixels = [fits.getdata(io.BytesIO(f.read())) for f in (frame, before)]
             np.testing.assert_array_equal(*pixels)
@@ -135,7 +140,8 @@ def test_compressed_files(night: Plan, tmp_path: Path) -> None:
     [
         ({"files": {".*_D01.*": {"exposure_id": 7}}}, "the file of camera SmallCam fixes their exposure_id"),
         ({"metadata": {"observation_id": {"value": "x"}}}, "fixes their observation_id"),
-        ({"metadata": {"exposure_id": "SEQNUM"}}, "hold observation_counter too"),
+        ({"metadata": {"datetime_begin": {"value": "2026-01-01T00:00:00"}}}, "fixes their datetime_begin"),
+        ({"metadata": {"observation_id": "OBJECT"}}, "hold object too"),
         ({"name": "LATISS"}, "keys of LATISS's raws are made of their exposure ids"),
     ],
 )
@@ -150,11 +156,19 @@ def test_ids_in_places_that_cannot_be_changed(night: Plan, changes: dict[str, An
 def test_a_camera_without_ids_in_its_headers(night: Plan) -> None:
     """Their keys tell them then."""
     known = night.instrument.model_dump(mode="json", exclude_none=True)["metadata"]
-    ids = ("exposure_id", "visit_id", "exposure_group", "observation_id")
+    ids = (
+        "exposure_id",
+        "visit_id",
+        "exposure_group",
+        "observation_id",
+        "observation_counter",
+        "observing_day",
+    )
     camera = small_camera(metadata={name: field for name, field in known.items() if name not in ids})
     renewed = renew_ids(replace(night, instrument=camera), AGAIN)
     frame, before = next(renewed.frames), next(night.frames)
-    assert fits.getheader(io.BytesIO(frame.read())) == fits.getheader(io.BytesIO(before.read()))
+    new, known = (fits.getheader(io.BytesIO(f.read())) for f in (frame, before))
+    assert {card for card in known if new[card] != known[card]} == {"DATE-BEG", "DATE-END"}
     assert frame.key == raw_key(
         "SmallCam",
         detector=0,
