@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["demo", "quiet_sky", "run_demo"]
+__all__ = ["demo", "demo_service", "quiet_sky", "run_demo"]
 
 import json
 import statistics
@@ -40,6 +40,19 @@ def quiet_sky(scratch: Path) -> Iterator[Bar]:
     note = f"{figures['processed']} of {figures['visits']} processed"
     false = figures["false_alerts_per_detector"]
     yield at_most("demo --transients 0: false alerts per detector-visit", false, 2, note)
+
+
+def demo_service(scratch: Path) -> Iterator[Bar]:
+    """The demo on servers, and its time from image to alert beside that of
+    the embedded one.
+    """
+    figures = run_demo(scratch / "service", "--seed", "7", "--service")
+    embedded = run_demo(scratch / "embedded", "--seed", "7")
+    note = f"{figures['processed']} of {figures['visits']} processed, {figures['alerts']} alerts on Kafka"
+    yield at_least("demo --service: completeness", figures["completeness"], 0.8, note)
+    yield at_least("demo --service: part processed", figures["processed"] / figures["visits"], 1)
+    beside = f"embedded, same night, same machine: {embedded['image_to_alert_s']:.2f}"
+    yield at_most("demo --service: image_to_alert_s, 4 slots", figures["image_to_alert_s"], 60, beside)
 
 
 def run_demo(out: Path, *arguments: str) -> dict[str, Any]:

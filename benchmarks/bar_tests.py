@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["forms", "walls"]
+__all__ = ["chain", "forms", "golden", "walls"]
 
 import subprocess
 import sys
@@ -21,6 +21,16 @@ def walls(scratch: Path) -> Iterator[Bar]:
 def forms(scratch: Path) -> Iterator[Bar]:
     """Both forms of the local repo give the same outputs."""
     yield _run("outputs of the two local-repo forms identical", "tests/repos/test_local_repo_forms.py")
+
+
+def chain(scratch: Path) -> Iterator[Bar]:
+    """From the summit's nextVisit to the central repo, on real servers."""
+    yield _run("the whole chain, by HTTP and by stream", "tests/e2e/test_service_chain.py")
+
+
+def golden(scratch: Path) -> Iterator[Bar]:
+    """Messages equal the golden ones."""
+    yield _run("messages equal the golden ones", "tests/golden")
 
 
 def _run(name: str, path: str) -> Bar:
