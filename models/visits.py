@@ -21,7 +21,7 @@ import math
 from enum import IntEnum
 from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from models.errors import UnusableVisit
 from models.versions import VersionedMessage
@@ -194,7 +194,8 @@ class NextVisit(VersionedMessage):
 class SummitVisit(NextVisit):
     """A nextVisit as the summit publishes it, with the transport's fields.
 
-    Further fields may appear and are ignored.
+    Further fields may appear and are ignored. A field of the transport that
+    is null, as Avro's may be, is as good as absent.
     """
 
     private_efdStamp: float = 0.0
@@ -204,6 +205,22 @@ class SummitVisit(NextVisit):
     private_origin: int = 0
     private_seqNum: int = 0
     private_rcvStamp: float = 0.0
+
+    @field_validator(
+        "private_efdStamp",
+        "private_kafkaStamp",
+        "private_identity",
+        "private_revCode",
+        "private_origin",
+        "private_seqNum",
+        "private_rcvStamp",
+        mode="before",
+    )
+    @classmethod
+    def _null_is_absent(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None and info.field_name is not None:
+            return cls.model_fields[info.field_name].default
+        return value
 
     def fan_out(self, detector: int) -> FannedOutVisit:
         """Copy this visit for one detector, dropping the transport's fields."""

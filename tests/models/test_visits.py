@@ -88,6 +88,13 @@ def test_unknown_fields_are_ignored_and_not_passed_on() -> None:
     assert FannedOutVisit.parse({**MESSAGE, **TRANSPORT, "new": [1]}).to_message() == MESSAGE
 
 
+@pytest.mark.parametrize("name", TRANSPORT)
+def test_what_the_transport_leaves_null_is_as_good_as_absent(name: str) -> None:
+    visit = SummitVisit.parse({**summit_message(), name: None})
+    assert getattr(visit, name) in (0, "")
+    assert visit.fan_out(MESSAGE["detector"]).to_message() == MESSAGE
+
+
 def test_the_summits_own_fields_may_be_absent() -> None:
     bare = {k: v for k, v in MESSAGE.items() if k != "detector"}
     visit = SummitVisit.parse(bare)
