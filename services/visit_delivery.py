@@ -231,6 +231,8 @@ class StreamDelivery:
                     self._observer.refused(route.instrument)
                     if time.monotonic() - begin + pause > self._patience:
                         _log.error("%s and the other detectors are lost: %s", visits[0], error)
+                        for _ in visits:
+                            self._observer.answered(route.instrument, None)
                         return
                     _log.error("%s and the other detectors wait %g s: %s", visits[0], pause, error)
                 await asyncio.sleep(pause)

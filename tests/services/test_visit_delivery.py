@@ -300,5 +300,6 @@ def test_streams_that_stay_away(caplog: pytest.LogCaptureFixture) -> None:
     made = StreamDelivery(streams=streams, observer=counts, patience=0.02)
     asyncio.run(made.deliver(ROUTE, copies(0, 4)))
     assert streams.taken == []
+    assert counts.answers == ["lost", "lost"]
     assert "are lost: Redis is away" in caplog.text
     assert counts.count["under way"] == 0
