@@ -140,6 +140,7 @@ class StreamDriver:
                 self._listen()
                 begin = self._clock()
             elif self._clock() - begin > self._config.start_timeout:
+                self._leave()
                 raise TemporarilyUnavailable("this worker has no slot to process visits in; see its log")
         self._leave()
 

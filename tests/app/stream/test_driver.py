@@ -198,6 +198,20 @@ def test_nothing_is_taken_without_a_slot(bench: Bench) -> None:
     assert len(bench.server.unread) == 1
 
 
+def test_a_worker_that_loses_its_slot_for_good_leaves_no_consumer(bench: Bench) -> None:
+    slots = itertools.chain([True], itertools.repeat(False))
+
+    def ready(seconds: float) -> bool:
+        bench.server.now += seconds
+        return next(slots)
+
+    bench.server.add_visit("g")
+    with pytest.raises(TemporarilyUnavailable, match="no slot"):
+        bench.work(ready=ready)
+    assert bench.books.results == {"g": Result.PROCESSED}
+    assert bench.server.consumers == set()
+
+
 def test_interrupted_by_the_end_of_the_worker(bench: Bench) -> None:
     bench.server.add_visit("g")
     visits = FakeVisits(bench.books, iter(["interrupted"]), {})
