@@ -120,7 +120,10 @@ class NextVisitTopic:
                 consumer = create_consumer(self._access, **self._options)
             except TemporarilyUnavailable as error:
                 self._report(str(error))
+            except Exception as error:  # see below
+                self._report(f"no consumer can be made: {error!r}")
             else:
+                pause = _FIRST_PAUSE
                 try:
                     # Asked before the group is joined: a leader that does not
                     # know the topic's partitions yet assigns none of them, and
@@ -130,6 +133,11 @@ class NextVisitTopic:
                     self._read(consumer)
                     return
                 except KafkaError as error:
+                    self._report(f"{self._topic} cannot be read: {error!r}")
+                except Exception as error:
+                    # Whatever the client raises: without this thread the
+                    # fan-out would be deaf, and nobody would know.
+                    _log.exception("The reading of %s failed in a way of its own.", self._topic)
                     self._report(f"{self._topic} cannot be read: {error!r}")
                 finally:
                     _close(consumer)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaConnectionError
 
+from models.errors import TemporarilyUnavailable
 from models.fan_out import NextVisitRecord
 from repos.kafka_clients import KafkaAccess, create_producer
 from repos.next_visit_topic import NextVisitTopic
@@ -175,6 +180,63 @@ def test_wrong_credentials_are_reported(kafka: KafkaServer, topic: str) -> None:
         kafka, topic, "g", bootstrap=kafka.sasl_bootstrap, username=kafka.username, password="wrong"
     ) as reader:
         until(lambda: "check address, user and password" in (reader.topic.trouble or ""))
+
+
+def test_a_client_that_fails_in_a_way_of_its_own_is_made_anew(
+    kafka: KafkaServer, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poll, failures = KafkaConsumer.poll, [AssertionError("not foreseen"), KeyError("nor this")]
+
+    def fail(consumer: KafkaConsumer, **options: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return poll(consumer, **options)
+
+    monkeypatch.setattr(KafkaConsumer, "poll", fail)
+    send(kafka, topic, b"one")
+    with reading(kafka, topic, unique_name()) as reader:
+        assert reader.next() == b"one"
+        until(lambda: reader.topic.trouble is None)
+    assert failures == []
+
+
+def test_a_client_that_cannot_be_made_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise ValueError("no such port")
+
+    monkeypatch.setattr("repos.next_visit_topic.create_consumer", fail)
+    reader = Reader(KafkaAccess("127.0.0.1:1"), "topic", "group", "latest")
+    reader.topic.start()
+    try:
+        until(lambda: "no such port" in str(reader.topic.trouble))
+    finally:
+        reader.topic.close()
+
+
+def test_a_connection_that_came_about_ends_the_growing_of_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    tries = iter([False, False, False, True, False])
+
+    def create(*_: Any, **__: Any) -> Any:
+        if not next(tries):
+            raise TemporarilyUnavailable("away")
+        consumer = Mock(spec=KafkaConsumer)
+        consumer.poll.side_effect = KafkaConnectionError("broken")
+        return consumer
+
+    monkeypatch.setattr("repos.next_visit_topic.create_consumer", create)
+    reader = Reader(KafkaAccess("127.0.0.1:1"), "topic", "group", "latest")
+
+    class Closing(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.append(timeout or 0.0)
+            if len(pauses) == 5:
+                self.set()
+            return self.is_set()
+
+    monkeypatch.setattr(reader.topic, "_closing", Closing())
+    reader.topic._follow()
+    assert pauses == [1.0, 2.0, 4.0, 1.0, 2.0]
 
 
 def test_the_broker_may_be_away_at_the_start_and_later(kafka: KafkaServer, topic: str) -> None:
