@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, SecretStr, TypeAdapter, ValidationError
 
 from config.loading import Settings, setting
-from config.values import OptionalNumber, OptionalText, Text, lower_case
+from config.values import OptionalBrokers, OptionalNumber, OptionalText, Text, lower_case
 
 SecurityProtocol = Annotated[
     Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] | None, BeforeValidator(lower_case)
@@ -31,7 +31,7 @@ class BrokerSettings(Settings):
         purpose="whether bucket names may name a tenant",
         example="1",
     )
-    kafka_cluster: OptionalText = setting(
+    kafka_cluster: OptionalBrokers = setting(
         "KAFKA_CLUSTER", None, purpose="Kafka of the bucket notifications", example="kafka:9092"
     )
     bucket_topic: Text = setting(
@@ -49,7 +49,7 @@ class BrokerSettings(Settings):
     use_kafka_butler_writer: bool = setting(
         "USE_KAFKA_BUTLER_WRITER", False, purpose="whether the writer registers outputs", example="1"
     )
-    butler_writer_kafka_cluster: OptionalText = setting(
+    butler_writer_kafka_cluster: OptionalBrokers = setting(
         "BUTLER_WRITER_KAFKA_CLUSTER", None, purpose="Kafka of the writer", example="kafka:9092"
     )
     butler_writer_kafka_topic: OptionalText = setting(
@@ -67,7 +67,7 @@ class BrokerSettings(Settings):
         purpose="protocol of the writer's Kafka instead of the usual one",
         example="sasl_ssl",
     )
-    ap_kafka_server: OptionalText = setting(
+    ap_kafka_server: OptionalBrokers = setting(
         "AP_KAFKA_SERVER", None, purpose="Kafka of the alerts", example="alerts:9092"
     )
     ap_kafka_topic: OptionalText = setting(

@@ -21,8 +21,10 @@ from config.values import (
     OUR_LOGGERS,
     ROOT_LOGGER,
     AbsolutePath,
+    Brokers,
     LogLevels,
     OptionalText,
+    OptionalUrl,
     Seconds,
     Text,
     lower_case,
@@ -62,7 +64,7 @@ class FanOutSettings(Settings):
         purpose="how visits go out: knative (HTTP) or keda (Redis streams)",
         example="keda",
     )
-    kafka_cluster: Text = setting(
+    kafka_cluster: Brokers = setting(
         "KAFKA_CLUSTER", purpose="Kafka that has the nextVisits", example="kafka:9092"
     )
     next_visit_topic: Text = setting(
@@ -74,7 +76,7 @@ class FanOutSettings(Settings):
     offset: Annotated[Literal["latest", "earliest"], BeforeValidator(lower_case)] = setting(
         "OFFSET", "latest", purpose="where a new consumer group starts", example="latest"
     )
-    kafka_schema_registry_url: OptionalText = setting(
+    kafka_schema_registry_url: OptionalUrl = setting(
         "KAFKA_SCHEMA_REGISTRY_URL",
         None,
         purpose="schema registry of Avro nextVisits",

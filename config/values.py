@@ -7,12 +7,15 @@ __all__ = [
     "OUR_LOGGERS",
     "ROOT_LOGGER",
     "AbsolutePath",
+    "Brokers",
     "CacheLimits",
     "CacheLimitsField",
     "LogLevels",
+    "OptionalBrokers",
     "OptionalNumber",
     "OptionalPath",
     "OptionalText",
+    "OptionalUrl",
     "Patterns",
     "SearchPath",
     "Seconds",
@@ -26,6 +29,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt
@@ -81,6 +85,27 @@ def _check_pattern(pattern: str) -> str:
     except re.error as error:
         raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
     return pattern
+
+
+def _check_brokers(value: str) -> str:
+    for broker in value.split(","):
+        if _host_of(f"//{broker.strip()}") is None:
+            raise ValueError(f"{broker.strip()!r} is not of the form host:port; separate several by commas")
+    return value
+
+
+def _check_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")) or _host_of(value) is None:
+        raise ValueError("is no URL that begins with http:// or https:// and a host")
+    return value
+
+
+def _host_of(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+        return parts.hostname if parts.port != 0 else None
+    except ValueError:  # of the port, or of brackets
+        return None
 
 
 def _split_path(value: Any) -> Any:
@@ -147,6 +172,12 @@ Text = Annotated[str, Field(min_length=1)]
 #: Text, or None if empty.
 OptionalNumber = Annotated[int | None, BeforeValidator(_empty_as_none)]
 OptionalText = Annotated[str | None, BeforeValidator(_empty_as_none)]
+#: Kafka brokers, ``host:port`` separated by commas.
+Brokers = Annotated[Text, AfterValidator(_check_brokers)]
+#: The same, or None if empty.
+OptionalBrokers = Annotated[Brokers | None, BeforeValidator(_empty_as_none)]
+#: URL of a server, or None if empty; it may hold credentials, so is not shown.
+OptionalUrl = Annotated[Annotated[str, AfterValidator(_check_url)] | None, BeforeValidator(_empty_as_none)]
 #: Absolute path, ``~`` expanded.
 AbsolutePath = Annotated[Path, AfterValidator(expand_user)]
 #: Absolute path, or None if empty.

@@ -14,7 +14,16 @@ from config.broker_settings import SecurityProtocol
 from config.environment import OTHER_VARIABLES
 from config.loading import Settings, load_settings, merge_variables, setting
 from config.settings import ServiceSettings
-from config.values import LOG_LEVELS, OUR_LOGGERS, ROOT_LOGGER, LogLevels, OptionalText, Seconds, Text
+from config.values import (
+    LOG_LEVELS,
+    OUR_LOGGERS,
+    ROOT_LOGGER,
+    Brokers,
+    LogLevels,
+    OptionalText,
+    Seconds,
+    Text,
+)
 
 
 def _level(value: Any) -> Any:
@@ -32,7 +41,7 @@ class WriterSettings(Settings):
         purpose="central repo that it writes to",
         example="/repo/main",
     )
-    kafka_cluster: Text = setting(
+    kafka_cluster: Brokers = setting(
         "KAFKA_CLUSTER", purpose="Kafka of messages and events", example="kafka:9092"
     )
     kafka_topic: Text = setting(

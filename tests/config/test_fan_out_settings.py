@@ -37,6 +37,22 @@ def test_defaults_are_those_of_the_contract() -> None:
     )
 
 
+def test_brokers_and_registries() -> None:
+    clusters = ["kafka", "kafka:9092", "a:1, b:2", "[::1]:9092,10.0.0.1:9092"]
+    for cluster in clusters:
+        assert load_fan_out_settings(env={**NEEDED, "KAFKA_CLUSTER": cluster}).kafka_cluster == cluster
+    for url in ("http://registry:8081", "https://user:secret@registry/api/"):
+        settings = load_fan_out_settings(env={**NEEDED, "KAFKA_SCHEMA_REGISTRY_URL": url})
+        assert settings.kafka_schema_registry_url == url
+        assert "secret" not in repr(settings)
+
+
+def test_a_wrong_registry_is_named_without_its_password() -> None:
+    with pytest.raises(InvalidConfiguration, match="KAFKA_SCHEMA_REGISTRY_URL: ") as refusal:
+        load_fan_out_settings(env={**NEEDED, "KAFKA_SCHEMA_REGISTRY_URL": "http://user:secret@registry:port"})
+    assert "secret" not in str(refusal.value)
+
+
 @pytest.mark.parametrize("name", NEEDED)
 def test_what_is_not_set_is_named_with_an_example(name: str) -> None:
     with pytest.raises(InvalidConfiguration, match=rf"{name}: is not set .*for example {name}="):
@@ -53,6 +69,11 @@ def test_what_is_not_set_is_named_with_an_example(name: str) -> None:
         ("RETRY_KNATIVE_REQUESTS", "perhaps"),
         ("REDIS_HOST", "redis:port"),
         ("SECURITY_PROTOCOL", "tls"),
+        ("KAFKA_CLUSTER", "kafka:port"),
+        ("KAFKA_CLUSTER", "kafka:9092,"),
+        ("KAFKA_CLUSTER", "[::1"),
+        ("KAFKA_SCHEMA_REGISTRY_URL", "registry:8081"),
+        ("KAFKA_SCHEMA_REGISTRY_URL", "http://registry:port"),
         ("MESSAGE_EXPIRATION", "-1"),
     ],
 )
