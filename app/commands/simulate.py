@@ -84,7 +84,7 @@ def simulate(
         int | None, typer.Option(help="Day of observation of that repo to observe, YYYYMMDD.")
     ] = None,
     keep_ids: Annotated[
-        bool, typer.Option("--keep-ids", help="Observe that repo's visits under their own groups, ids, dates.")
+        bool, typer.Option("--keep-ids", help="Keep groups, ids and dates of that repo's visits.")
     ] = False,
     instrument: Annotated[
         str, typer.Option(help="Camera: a name, or an instrument file; the service's RUBIN_INSTRUMENT.")
