@@ -263,7 +263,9 @@ class RedisVisitStream:
                 raise InvalidConfiguration(
                     f"REDIS_STREAM_NAME: {self._stream!r} is no stream in {where}"
                 ) from error
-            if "NOGROUP" not in str(error):
+            # UNBLOCKED is how a reader that waits learns of it: what is written
+            # before there is a group again nobody would read.
+            if "NOGROUP" not in str(error) and not str(error).startswith("UNBLOCKED"):
                 raise TemporarilyUnavailable(f"{where}: {error}") from error
             _log.error("The consumer group %s of %s is gone; it is made anew.", self._group, self._stream)
             self.open()

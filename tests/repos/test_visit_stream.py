@@ -6,6 +6,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -233,6 +234,24 @@ def test_a_group_that_is_gone_is_made_anew(stream: Stream, caplog: pytest.LogCap
     stream.client.delete(stream.name)
     assert ours.read(0.01) is None
     assert "is gone; it is made anew" in caplog.text
+    entry_id = stream.add()
+    entry = ours.read(0.01)
+    assert entry is not None
+    assert entry.entry_id == entry_id
+
+
+def test_a_stream_that_goes_while_it_is_waited_for_is_made_anew(stream: Stream) -> None:
+    # So patient that Redis may take longer to answer than is waited here.
+    ours = stream.consumer("ours", claim_idle=60.0)
+    ours.open()
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(ours.read, 5.0)
+        deadline = time.monotonic() + 5
+        while not stream.client.info("clients")["blocked_clients"]:
+            assert time.monotonic() < deadline, "nobody waits"
+            time.sleep(0.01)
+        stream.client.delete(stream.name)
+        assert waiting.result() is None
     entry_id = stream.add()
     entry = ours.read(0.01)
     assert entry is not None
