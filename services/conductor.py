@@ -289,7 +289,7 @@ class VisitProcessor:
                     state.warnings.append(f"partial outputs could not be exported: {failure}")
         if result is Result.INTERRUPTED:
             # Nobody has seen those that wait, and the next try makes them anew.
-            alerts = replace(alerts, count=0, messages=[])
+            alerts = state.published = replace(alerts, count=0, messages=[])
         outcome = VisitOutcome(
             result=result,
             title="" if error is None else type(error).__name__,

@@ -593,6 +593,8 @@ class TestAlertsThatWait:
         assert Stage.PUBLISHING not in world.channel.stages
 
     def test_an_interrupted_visit_takes_them_back(self, world: World) -> None:
+        world.landed = time.time()
+
         def fail(step: str) -> None:
             if step == "after measure":
                 raise ConnectionError("reset")
@@ -601,6 +603,7 @@ class TestAlertsThatWait:
         finished = world.process()
         assert (finished.outcome.result, finished.outcome.alerts) == (Result.INTERRUPTED, 0)
         assert finished.outbox == ()
+        assert finished.outcome.timings.image_to_alert is None
         assert len(world.sent) == 1
 
     def test_an_interrupted_visit_that_changed_the_apdb_does_not(self, world: World) -> None:
