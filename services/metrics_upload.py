@@ -8,6 +8,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -83,9 +84,10 @@ class MetricsUpload:
     def stop(self, timeout: float = 5.0) -> None:
         """Send what still waits, for so many seconds at most, and end."""
         if self._thread is not None:
+            end = time.monotonic() + timeout
             with contextlib.suppress(queue.Full):
                 self._waiting.put(None, timeout=timeout)
-            self._thread.join(timeout)
+            self._thread.join(max(0.0, end - time.monotonic()))
             self._stopping.set()
             self._thread = None
         self._server.close()

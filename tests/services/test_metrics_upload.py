@@ -25,11 +25,13 @@ class Server:
         self.got: list[str] = []
         self.fails: Exception | None = None
         self.refuses: set[str] = set()
+        self.asked = threading.Event()
         self.open = threading.Event()
         self.open.set()
         self.closed = False
 
     def send(self, bundle: MeasuredBundle) -> None:
+        self.asked.set()
         self.open.wait()
         self.got.append(bundle.id)
         if self.fails is not None:
@@ -83,6 +85,24 @@ def test_a_server_that_hangs_does_not_hold_the_service(server: Server) -> None:
     upload.offer(bundles("a"))
     upload.stop(timeout=0.05)
     assert server.closed
+
+
+def test_the_end_is_waited_for_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.open.clear()
+    upload = MetricsUpload(server, capacity=1)
+    upload.start()
+    (thread,) = [t for t in threading.enumerate() if t.name == "metrics-upload"]
+    upload.offer(bundles("a"))
+    assert server.asked.wait(10)
+    upload.offer(bundles("b"))
+    waited: list[float | None] = []
+    monkeypatch.setattr(threading.Thread, "join", lambda _, timeout=None: waited.append(timeout))
+    upload.stop(timeout=0.05)
+    monkeypatch.undo()
+    # That time went into waiting for room already.
+    assert waited == [0.0]
+    server.open.set()
+    thread.join()
 
 
 @pytest.mark.parametrize("error", [TemporarilyUnavailable("Sasquatch is away"), RuntimeError("what?")])
