@@ -17,22 +17,28 @@ from models.visits import CoordinateSystem, Dome, FannedOutVisit, RotationSystem
 _log = logging.getLogger(__name__)
 
 #: Modules that the middleware imports only when it first reads or writes a
-#: dataset of some kind.
+#: dataset of some kind, or first talks to a database or server of some kind.
 _READERS = (
     "astropy.io.ascii.ecsv",
     "astropy.io.fits",
     "astropy.io.misc.yaml",
+    "boto3.s3.inject",
+    "encodings.idna",
+    "httpcore",
     "lsst.daf.butler.formatters.json",
     "lsst.daf.butler.formatters.parquet",
     "lsst.daf.butler.formatters.yaml",
+    "lsst.daf.butler.registry.databases.postgresql",
+    "lsst.resources.s3",
+    "psycopg2.extras",
     "pyarrow.dataset",
     "pyarrow.parquet",
 )
 
 
 def import_readers() -> None:
-    """Import what reads and writes datasets; before slots are forked, so that
-    they share it.
+    """Import what reads and writes datasets, and what talks to their servers;
+    before slots are forked, so that they share it.
     """
     for name in _READERS:
         importlib.import_module(name)

@@ -11,6 +11,7 @@ __all__ = ["SlotFactory", "prepare_template"]
 import logging
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 from lsst.daf.butler import FormatterV2
 from lsst.pipe.base import Instrument
@@ -45,6 +46,7 @@ from repos.observation import ObservationReader
 from repos.pipeline_library import PipelineLibrary
 from repos.registry_writer import Outputs
 from repos.retry import is_outage, retry_connections
+from repos.s3_client import load_service_description
 from repos.scratch import remove_leftovers
 from repos.service_datasets import ServiceDatasets
 from repos.visit_context import VisitContexts
@@ -73,9 +75,12 @@ def prepare_template() -> SlotBlueprint:
     import_readers()
     warm_up_pipelines()
     deployment_id = deployment_id_of(settings, library)
+    description = load_service_description() if settings.image_bucket else None
     return SlotBlueprint(
         deployment_id=deployment_id,
-        create=lambda: SlotFactory(settings, library, deployment_id).create_application(),
+        create=lambda: SlotFactory(
+            settings, library, deployment_id, s3_description=description
+        ).create_application(),
     )
 
 
@@ -91,6 +96,8 @@ class SlotFactory:
         Found by the instrument's name if not given.
     geometry : `repos.footprint.FootprintGeometry`, optional
         That of the camera if not given.
+    s3_description : optional
+        See `repos.s3_client.load_service_description`.
     """
 
     def __init__(
@@ -101,12 +108,14 @@ class SlotFactory:
         *,
         camera: InstrumentConfig | None = None,
         geometry: FootprintGeometry | None = None,
+        s3_description: Any = None,
     ) -> None:
         self._settings = settings
         self._library = library
         self._deployment_id = deployment_id
         self._given_camera = camera
         self._given_geometry = geometry
+        self._s3_description = s3_description
 
     @cached_property
     def camera(self) -> InstrumentConfig:
@@ -243,7 +252,7 @@ class SlotFactory:
     @cached_property
     def image_store(self) -> ImageStore:
         """Where raw images are read."""
-        return create_image_store(self._settings, self.camera)
+        return create_image_store(self._settings, self.camera, s3_description=self._s3_description)
 
     def create_image_intake(self) -> ImageIntake:
         """Return what waits for images.

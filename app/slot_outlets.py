@@ -6,6 +6,8 @@ from __future__ import annotations
 
 __all__ = ["create_alert_sink", "create_handover", "create_image_store"]
 
+from typing import Any
+
 from config.instruments import InstrumentConfig
 from config.settings import ServiceSettings
 from models.errors import InvalidConfiguration
@@ -22,15 +24,22 @@ from services.export import Handover
 from services.images import ImageStore
 
 
-def create_image_store(settings: ServiceSettings, camera: InstrumentConfig) -> ImageStore:
-    """Return where raw images are read."""
+def create_image_store(
+    settings: ServiceSettings, camera: InstrumentConfig, *, s3_description: Any = None
+) -> ImageStore:
+    """Return where raw images are read.
+
+    `s3_description` is that of `repos.s3_client.load_service_description`.
+    """
     if settings.image_directory is not None:
         return DirectoryImageStore(settings.image_directory)
     if settings.image_bucket is None:
         raise InvalidConfiguration("IMAGE_BUCKET or PP_IMAGE_DIRECTORY must be set: raws come from there")
     return BucketImageStore(
         client=create_s3_client(
-            settings.s3_endpoint_url, validate_buckets=not settings.lsst_disable_bucket_validation
+            settings.s3_endpoint_url,
+            validate_buckets=not settings.lsst_disable_bucket_validation,
+            description=s3_description,
         ),
         bucket=settings.image_bucket,
         directory=settings.local_repos,

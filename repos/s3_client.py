@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["ObjectAbsent", "PassingTrouble", "create_s3_client", "retry_s3", "s3_errors"]
+__all__ = [
+    "ObjectAbsent",
+    "PassingTrouble",
+    "create_s3_client",
+    "load_service_description",
+    "retry_s3",
+    "s3_errors",
+]
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +17,9 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import boto3
+import botocore.session
 import stamina
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -20,6 +29,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 from botocore.handlers import validate_bucket_name
+from botocore.loaders import Loader
 
 from models.errors import TemporarilyUnavailable
 
@@ -51,7 +61,21 @@ class PassingTrouble(Exception):
     """The server did not answer, or not well; it may soon."""
 
 
-def create_s3_client(endpoint_url: str | None, *, validate_buckets: bool = True) -> Any:
+def load_service_description() -> Loader:
+    """Read what the library knows of S3: 15 MB of Python objects, which forked
+    processes can share if it is read before. Nothing is connected.
+    """
+    session = botocore.session.get_session()
+    # Credentials may be looked for on the network, so this one goes without.
+    anonymous = Config(signature_version=UNSIGNED)
+    session.create_client("s3", region_name="us-east-1", config=anonymous).close()
+    loader: Loader = session.get_component("data_loader")
+    return loader
+
+
+def create_s3_client(
+    endpoint_url: str | None, *, validate_buckets: bool = True, description: Loader | None = None
+) -> Any:
     """Make a client; nothing is sent yet.
 
     Parameters
@@ -62,7 +86,12 @@ def create_s3_client(endpoint_url: str | None, *, validate_buckets: bool = True)
         come from where boto3 looks for them.
     validate_buckets : `bool`, optional
         Whether bucket names are held to AWS's rules, which know no tenants.
+    description : `botocore.loaders.Loader`, optional
+        Of `load_service_description`; read anew if not given.
     """
+    session = botocore.session.get_session()
+    if description is not None:
+        session.register_component("data_loader", description)
     options: dict[str, Any] = {}
     if endpoint_url:
         parts = urlsplit(endpoint_url)
@@ -71,7 +100,7 @@ def create_s3_client(endpoint_url: str | None, *, validate_buckets: bool = True)
             options["aws_secret_access_key"] = unquote(parts.password)
         address = parts.netloc.rpartition("@")[2]
         options["endpoint_url"] = parts._replace(netloc=address).geturl()
-    client = boto3.Session().client(
+    client = boto3.Session(botocore_session=session).client(
         "s3",
         config=Config(
             connect_timeout=_CONNECT_TIMEOUT,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import botocore.loaders
 import pytest
 
 from app.deployment import load_library
@@ -14,7 +17,7 @@ from app.initialising import initialise
 from app.rehearsal import imaginary_visit, rehearse
 from app.slot_application import Application
 from app.slot_factory import SlotFactory
-from app.slot_outlets import create_alert_sink
+from app.slot_outlets import create_alert_sink, create_image_store
 from config.instruments import find_instrument_file, load_instrument
 from config.settings import load_service_settings
 from models.errors import InvalidConfiguration
@@ -23,6 +26,7 @@ from models.pipelines import SelectedPipelines
 from models.visits import FannedOutVisit
 from repos.alert_files import AlertFileSink
 from repos.alert_topic import AlertTopicSink
+from repos.s3_client import load_service_description
 from services.alerts import CopyingAlertSink
 from services.slots.protocol import ProcessVisit
 from tests.app.conftest import PIPELINES
@@ -59,6 +63,41 @@ def test_a_rehearsal_leaves_nothing_to_say(
         application.warm_up()
     assert [r.getMessage() for r in caplog.records if r.name.startswith(("app", "services"))] == []
     assert application.apdb_contains([1], 0) is False
+
+
+def test_slots_import_nothing_for_servers() -> None:
+    # What a slot imports itself, it has for itself alone.
+    script = """if True:
+        import sys, sqlalchemy
+        import app.slot_factory, app.rehearsal
+        from repos.raw_presence import RawPresence
+        from repos.s3_client import create_s3_client
+        app.rehearsal.import_readers()
+        there = set(sys.modules)
+        RawPresence("http://127.0.0.1:1")
+        create_s3_client("http://127.0.0.1:1")
+        sqlalchemy.create_engine("postgresql+psycopg2://a@127.0.0.1:1/b")
+        from lsst.daf.butler.registry.databases.postgresql import PostgresqlDatabase
+        from lsst.resources.s3 import S3ResourcePath
+        print(sorted(set(sys.modules) - there))
+        """
+    ended = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True)
+    assert ended.stdout.strip() == "[]"
+
+
+def test_images_of_a_bucket_are_read_with_what_slots_share(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del variables["PP_IMAGE_DIRECTORY"]
+    settings = load_service_settings(
+        variables | {"IMAGE_BUCKET": "raws", "KAFKA_CLUSTER": "k:1", "S3_ENDPOINT_URL": "http://127.0.0.1:1"}
+    )
+    camera = load_instrument(find_instrument_file("DemoCam"))
+    description = load_service_description()
+    monkeypatch.setattr(botocore.loaders.JSONFileLoader, "load_file", None)
+    create_image_store(settings, camera, s3_description=description).close()
+    with pytest.raises(TypeError):
+        create_image_store(settings, camera)
 
 
 def test_visits_through_the_real_repositories(application: Application, variables: dict[str, str]) -> None:

@@ -10,13 +10,15 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Self
 
+import botocore.loaders
+import botocore.session
 import pytest
 
 from models.errors import TemporarilyUnavailable, UnreadableImage
 from models.raws import FoundImage, RawKey, parse_raw_key
 from repos.bucket_images import BucketImageStore
 from repos.raw_presence import RawPresence
-from repos.s3_client import create_s3_client
+from repos.s3_client import create_s3_client, load_service_description
 from repos.scratch import PREFIX
 from simulator.servers.s3 import S3Server
 from tests.servers import unique_name
@@ -266,6 +268,20 @@ class TestFaults:
         assert client.meta.endpoint_url == "https://s3.example.org:9000/"
         credentials = client._request_signer._credentials
         assert (credentials.access_key, credentials.secret_key) == ("the/key", "the/secret")
+
+    def test_the_description_of_s3_is_shared(self, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+        description = load_service_description()
+        bucket.put(KEY, b"pixels")
+        # Whatever a slot reads again, it has for itself alone.
+        monkeypatch.setattr(botocore.loaders.JSONFileLoader, "load_file", None)
+        with pytest.raises(TypeError):
+            create_s3_client(bucket.server.endpoint_url)
+        store = bucket.store(client=create_s3_client(bucket.server.endpoint_url, description=description))
+        assert store.fetch(image(bucket)).path.read_bytes() == b"pixels"
+
+    def test_no_credentials_are_looked_for_to_read_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(botocore.session.Session, "get_credentials", None)
+        assert load_service_description() is not None
 
     def test_server_that_recovers(self, bucket: Bucket) -> None:
         bucket.put(KEY, b"pixels")
