@@ -8,12 +8,19 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from kafka import KafkaProducer, TopicPartition
-from kafka.errors import InvalidProducerEpochError, KafkaError, ProducerFencedError
+from kafka.errors import (
+    InvalidProducerEpochError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    ProducerFencedError,
+    RecordListTooLargeError,
+)
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
-from models.batches import SetAside
+from models.batches import QueuedMessage, SetAside
 from models.errors import TemporarilyUnavailable
 from repos.kafka_clients import KafkaAccess, create_producer
 
@@ -45,6 +52,8 @@ class Transactions:
         self._output_topic = output_topic
         self._dead_letter_topic = dead_letter_topic
         self._producer: KafkaProducer | None = None
+        #: Places of messages that do not fit into the topic of those set aside.
+        self._too_large: set[str] = set()
 
     def open(self) -> None:
         """Connect, and have the broker end what an earlier producer of this
@@ -119,24 +128,36 @@ class Transactions:
         producer = self._producer
         assert producer is not None, "not open"
         producer.begin_transaction()
-        for one in set_aside:
-            producer.send(
-                self._dead_letter_topic,
-                one.message.payload,
-                key=one.message.key,
-                headers=[
-                    ("reason", one.reason[:2000].encode()),
-                    ("kind", one.kind.encode()),
-                    ("topic", one.message.topic.encode()),
-                    ("partition", str(one.message.partition).encode()),
-                    ("offset", str(one.message.offset).encode()),
-                ],
-            )
-        if event is not None:
-            producer.send(self._output_topic, event)
-        commits = {partition: OffsetAndMetadata(end, "", -1) for partition, end in offsets.items()}
-        producer.send_offsets_to_transaction(commits, group)
-        producer.commit_transaction()
+        sent: list[tuple[QueuedMessage, Any]] = []
+        try:
+            for one in set_aside:
+                sent.append((one.message, self._send_aside(producer, one)))
+            if event is not None:
+                producer.send(self._output_topic, event)
+            commits = {partition: OffsetAndMetadata(end, "", -1) for partition, end in offsets.items()}
+            producer.send_offsets_to_transaction(commits, group)
+            producer.commit_transaction()
+        except KafkaError:
+            # The next attempt does without what the broker will never take.
+            self._too_large |= {message.place for message, future in sent if _is_too_large(future.exception)}
+            raise
+        self._too_large.clear()
+
+    def _send_aside(self, producer: KafkaProducer, one: SetAside) -> Any:
+        message = one.message
+        key, value = message.key, message.payload
+        headers = [
+            ("reason", one.reason[:2000].encode(errors="backslashreplace")),
+            ("kind", one.kind.encode()),
+            ("topic", message.topic.encode()),
+            ("partition", str(message.partition).encode()),
+            ("offset", str(message.offset).encode()),
+        ]
+        if message.place in self._too_large:
+            # It stays in the log and, for a while, in its own topic.
+            headers.append(("left-out", str(len(value)).encode()))
+            key, value = None, b""
+        return producer.send(self._dead_letter_topic, value, key=key, headers=headers)
 
     @staticmethod
     def _within_time(action: Callable[[], None]) -> None:
@@ -162,6 +183,10 @@ def _close(producer: KafkaProducer) -> None:
     # It may complain of what it could not send, which we know.
     with contextlib.suppress(KafkaError):
         producer.close(timeout=0)
+
+
+def _is_too_large(error: BaseException | None) -> bool:
+    return isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError)
 
 
 def is_fenced(error: BaseException) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -46,7 +47,7 @@ class Scene:
     def send(self, *payloads: bytes) -> None:
         producer = KafkaProducer(bootstrap_servers=self.kafka.bootstrap)
         for payload in payloads:
-            producer.send(self.topic, payload, key=b"key " + payload)
+            producer.send(self.topic, payload, key=b"key " + payload[:20])
         producer.flush()
         producer.close()
 
@@ -205,6 +206,30 @@ def test_messages_set_aside_go_with_the_offsets(scene: Scene) -> None:
         "offset": b"1",
     }
     assert scene.events() == []
+
+
+@pytest.mark.parametrize("size", [1_000_000, 1_048_400])
+def test_a_message_that_does_not_fit_into_the_topic_for_bad_ones_blocks_nobody(
+    scene: Scene, size: int
+) -> None:
+    # As large as the broker takes, and not to be compressed: with its headers it is too large.
+    scene.send(random.Random(1).randbytes(size), b"good")
+    queue = scene.queue()
+    bad, good = take(queue, 2)
+    aside = [SetAside(bad, "no JSON" * 200, "malformed")]
+
+    _until_available(lambda: queue.settle([bad, good], event=b"event", set_aside=aside))
+
+    assert scene.events() == [b"event"]
+    (letter,) = scene.committed(scene.letters_topic)
+    headers = dict(letter.headers)
+    assert (headers["offset"], headers["kind"]) == (b"0", b"malformed")
+    if size == 1_000_000:
+        assert letter.value == bad.payload
+    else:
+        # The log has it whole.
+        assert letter.value == b"" and headers["left-out"] == b"%d" % size
+    assert nothing_comes(queue)
 
 
 def test_without_a_topic_for_bad_messages_nothing_is_committed(
