@@ -161,11 +161,15 @@ class CloudEventPoster:
         trouble: Exception | None = None
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT):
-                for address in await self._resolve(host, port):
+                addresses = await self._resolve(host, port)
+                for address in addresses:
+                    # One that is silent leaves time for the next.
+                    share = _CONNECT_TIMEOUT / len(addresses) if address != addresses[-1] else None
                     try:
-                        streams = await asyncio.open_connection(address, port, **tls)
-                    except OSError as error:
-                        trouble = error
+                        async with asyncio.timeout(share):
+                            streams = await asyncio.open_connection(address, port, **tls)
+                    except OSError as error:  # TimeoutError is one, too
+                        trouble = error if str(error) else TimeoutError(f"{address} does not answer")
                         continue
                     return streams
         except TimeoutError:

@@ -147,6 +147,28 @@ def test_without_a_connection_nothing_was_accepted(url: str) -> None:
     asyncio.run(run())
 
 
+def test_an_address_that_is_silent_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = asyncio.open_connection
+
+    async def open_connection(address: str, port: int) -> Any:
+        if address == "silent":
+            await asyncio.sleep(60)
+        return await connect(address, port)
+
+    async def look_up(_host: str, _port: int) -> list[str]:
+        return ["silent", "127.0.0.1"]
+
+    async def run() -> Answer:
+        async with answering_server(answer()) as server:
+            poster = CloudEventPoster(topic="t")
+            return await poster.post(f"http://service:{server.port}/", VISIT, on_sent=lambda: None)
+
+    monkeypatch.setattr("repos.visit_posts._CONNECT_TIMEOUT", 1.0)
+    monkeypatch.setattr("repos.visit_posts._look_up", look_up)
+    monkeypatch.setattr(asyncio, "open_connection", open_connection)
+    assert asyncio.run(run()).status == 200
+
+
 def test_many_requests_are_open_at_once() -> None:
     async def run() -> None:
         async with answering_server(answer()) as server:
