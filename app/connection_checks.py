@@ -42,6 +42,7 @@ def service_connection_checks(settings: ServiceSettings) -> list[Check]:
             settings.butler_writer_kafka_username,
             settings.butler_writer_kafka_password.get_secret_value(),
             settings.butler_writer_kafka_security_protocol,
+            verify=settings.kafka_verify_tls,
         )
         checks.append(_topics("messages to the writer", access, settings.butler_writer_kafka_topic))
     if settings.ap_kafka_server:
@@ -50,6 +51,7 @@ def service_connection_checks(settings: ServiceSettings) -> list[Check]:
             settings.ap_kafka_producer_username,
             settings.ap_kafka_producer_password.get_secret_value(),
             settings.alert_security_protocol,
+            verify=settings.kafka_verify_tls,
         )
         checks.append(_topics("alerts", access, settings.ap_kafka_topic))
     if settings.sasquatch_url:
@@ -78,6 +80,7 @@ def fan_out_checks(settings: FanOutSettings) -> list[Check]:
         settings.sasl_password.get_secret_value() or None,
         settings.security_protocol,
         settings.sasl_mechanism,
+        verify=settings.kafka_verify_tls,
     )
     checks = [
         Check("routes of the instruments", partial(_check_routes, settings)),
@@ -108,6 +111,7 @@ def writer_checks(settings: WriterSettings) -> list[Check]:
         settings.kafka_username,
         settings.kafka_password.get_secret_value() or None,
         settings.kafka_security_protocol,
+        verify=settings.kafka_verify_tls,
     )
     topics = settings.kafka_topic, settings.kafka_output_topic, settings.dead_letters
     repo = settings.butler_repository

@@ -214,6 +214,7 @@ def _access(settings: FanOutSettings) -> KafkaAccess:
         password=settings.sasl_password.get_secret_value() or None,
         security_protocol=settings.security_protocol,
         mechanism=settings.sasl_mechanism,
+        verify=settings.kafka_verify_tls,
     )
 
 

@@ -33,6 +33,7 @@ def build_outbox(settings: ServiceSettings, store: MessageStore) -> OutboxDrain:
                 settings.butler_writer_kafka_username,
                 settings.butler_writer_kafka_password.get_secret_value(),
                 settings.butler_writer_kafka_security_protocol,
+                verify=settings.kafka_verify_tls,
             )
         )
     if settings.ap_kafka_server:
@@ -42,6 +43,7 @@ def build_outbox(settings: ServiceSettings, store: MessageStore) -> OutboxDrain:
                 settings.ap_kafka_producer_username,
                 settings.ap_kafka_producer_password.get_secret_value(),
                 settings.alert_security_protocol,
+                verify=settings.kafka_verify_tls,
             )
         )
     return OutboxDrain(store=store, senders=senders)

@@ -85,6 +85,7 @@ def build_writer(settings: WriterSettings) -> WriterService:
         settings.kafka_username,
         settings.kafka_password.get_secret_value(),
         settings.kafka_security_protocol,
+        verify=settings.kafka_verify_tls,
     )
     queue = WriterQueue(
         access,

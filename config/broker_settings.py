@@ -67,6 +67,12 @@ class BrokerSettings(Settings):
         purpose="protocol of the writer's Kafka instead of the usual one",
         example="sasl_ssl",
     )
+    kafka_verify_tls: bool = setting(
+        "PP_KAFKA_VERIFY_TLS",
+        True,
+        purpose="whether the TLS certificates of Kafka brokers are verified",
+        example="0",
+    )
     ap_kafka_server: OptionalBrokers = setting(
         "AP_KAFKA_SERVER", None, purpose="Kafka of the alerts", example="alerts:9092"
     )

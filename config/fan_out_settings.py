@@ -98,6 +98,12 @@ class FanOutSettings(Settings):
         purpose="protocol of this Kafka instead of the usual one",
         example="sasl_ssl",
     )
+    kafka_verify_tls: bool = setting(
+        "PP_KAFKA_VERIFY_TLS",
+        True,
+        purpose="whether the TLS certificates of Kafka brokers are verified",
+        example="0",
+    )
     message_expiration: Seconds = setting(
         "MESSAGE_EXPIRATION",
         3600.0,

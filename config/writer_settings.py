@@ -62,6 +62,12 @@ class WriterSettings(Settings):
         purpose="protocol of this Kafka instead of the usual one",
         example="sasl_ssl",
     )
+    kafka_verify_tls: bool = setting(
+        "PP_KAFKA_VERIFY_TLS",
+        True,
+        purpose="whether the TLS certificates of Kafka brokers are verified",
+        example="0",
+    )
     dead_letter_topic: OptionalText = setting(
         "PP_WRITER_DEAD_LETTER_TOPIC",
         None,
