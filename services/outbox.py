@@ -14,6 +14,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from models.errors import TemporarilyUnavailable
@@ -163,7 +164,8 @@ class OutboxDrain:
         for attempt in itertools.count():
             try:
                 lanes = self._store.lanes()
-            except TemporarilyUnavailable as error:
+            except Exception as error:
+                # Whatever it is: without this thread nothing would be sent.
                 if self._store_trouble is None:
                     _log.error("The outbox cannot be read: %s", error)
                 self._store_trouble = str(error)
@@ -214,6 +216,8 @@ class _Lane:
         self._ready = threading.Event()
         self._ending = False
         self._leased: list[int] = []
+        self._arrived: list[int] = []
+        self._left: list[int] = []
         self._renewed = 0.0
         self.thread = threading.Thread(target=self._run, name=f"outbox-{kind}-{topic}", daemon=True)
 
@@ -229,8 +233,9 @@ class _Lane:
     def _run(self) -> None:
         while True:
             self._ready.wait()
-            ending = self._ending
+            # In this order: who tells it to end sets the flag, then the event.
             self._ready.clear()
+            ending = self._ending
             self._drain_all()
             if ending:
                 return
@@ -239,13 +244,14 @@ class _Lane:
         attempt = 0
         while True:
             try:
+                self._settle()
                 taken = self._store.lease(self._kind, self.topic, limit=_HANDFUL, seconds=_LEASE)
                 if not taken:
                     self.trouble = None
                     return
                 failure = self._send(taken)
-            except TemporarilyUnavailable as error:
-                failure = str(error)
+            except Exception as error:
+                failure = self._reason(error)
             if failure is None:
                 attempt, self.trouble = 0, None
                 continue
@@ -264,8 +270,8 @@ class _Lane:
         failure = None
         try:
             deliveries = self._sender.send([stored.message for stored in taken], waiting=self._renew)
-        except TemporarilyUnavailable as error:
-            failure = str(error)
+        except Exception as error:
+            failure = self._reason(error)
         arrived, left = [], []
         rest = [Delivery()] * (len(taken) - len(deliveries))
         for stored, delivery in zip(taken, [*deliveries, *rest], strict=True):
@@ -276,11 +282,32 @@ class _Lane:
             else:
                 left.append(stored.id)
                 failure = failure or delivery.failed or "not acknowledged"
-        self._store.acknowledge(arrived)
-        self._store.release(left)
+        self._arrived, self._left = arrived, left
+        self._settle()
         if arrived and self.trouble is not None:
             _log.info("Messages to %s arrive again.", self.topic)
         return failure
+
+    def _reason(self, error: Exception) -> str:
+        """Return what to say of an error. None ends the lane: its messages
+        would wait where nobody sees it.
+        """
+        if isinstance(error, TemporarilyUnavailable):
+            return str(error)
+        reason = f"{type(error).__name__}: {error}"
+        if self.trouble != reason:
+            _log.error("Unexpected error while messages to %s were sent.", self.topic, exc_info=error)
+        return reason
+
+    def _settle(self) -> None:
+        """Tell the store what became of the last messages; what it cannot be
+        told now it is told before others are taken, so that none goes out
+        twice, or after those behind it.
+        """
+        self._store.acknowledge(self._arrived)
+        self._arrived = []
+        self._store.release(self._left)
+        self._left = []
 
     def _set_aside(self, stored: StoredMessage, reason: str) -> None:
         _log.error(
@@ -296,5 +323,8 @@ class _Lane:
 
     def _renew(self) -> None:
         if time.monotonic() - self._renewed > _RENEW:
-            self._store.renew(self._leased, seconds=_LEASE)
+            # A lease lasts for some of these; who broke off here would not
+            # know what had arrived.
+            with suppress(TemporarilyUnavailable):
+                self._store.renew(self._leased, seconds=_LEASE)
             self._renewed = time.monotonic()

@@ -214,6 +214,95 @@ def test_a_database_that_is_away(house: House, monkeypatch: pytest.MonkeyPatch) 
     until(lambda: house.drain.trouble is None)
 
 
+@pytest.mark.parametrize("part", ["acknowledge", "release"])
+def test_a_database_that_is_away_when_a_message_has_arrived(
+    house: House, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    action = getattr(house.store, part)
+    fails = iter([True, True])
+
+    def fail_or_do(ids: list[int]) -> None:
+        if ids and next(fails, False):
+            raise TemporarilyUnavailable("the ledger's database: gone")
+        action(ids)
+
+    monkeypatch.setattr(house.store, part, fail_or_do)
+    if part == "release":
+        # The second of three does not arrive; nobody is to overtake it.
+        send, failed = house.writer.send, iter([True])
+
+        def send_first(messages: Sequence[OutboxMessage], *, waiting: Callable[[], object]) -> list[Delivery]:
+            if next(failed, False):
+                return [*send(messages[:1], waiting=waiting), Delivery(failed="gone")]
+            return send(messages, waiting=waiting)
+
+        monkeypatch.setattr(house.writer, "send", send_first)
+    house.finish(b"1", b"2", b"3")
+    house.drain.start()
+    until(lambda: b"1" in house.writer.payloads())
+    house.finish(b"4")
+    until(lambda: house.store.count_pending() == {})
+    assert house.writer.payloads() == [b"1", b"2", b"3", b"4"]
+
+
+def test_a_lease_that_cannot_be_renewed_repeats_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def renew(_ids: object, *, seconds: float) -> None:
+        raise TemporarilyUnavailable("the ledger's database: gone")
+
+    send = house.writer.send
+
+    def send_slowly(messages: Sequence[OutboxMessage], *, waiting: Callable[[], object]) -> list[Delivery]:
+        deliveries = send(messages, waiting=lambda: None)
+        waiting()
+        return deliveries
+
+    monkeypatch.setattr(module, "_RENEW", -1.0)
+    monkeypatch.setattr(house.store, "renew", renew)
+    monkeypatch.setattr(house.writer, "send", send_slowly)
+    house.finish(b"1", b"2")
+    house.drain.start()
+    until(lambda: house.store.count_pending() == {})
+    assert house.writer.payloads() == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("part", ["send", "lanes"])
+def test_an_error_that_nobody_expects_ends_no_thread(
+    house: House, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    of = house.writer if part == "send" else house.store
+    action = getattr(of, part)
+    fails = iter([True] * 20)
+
+    def fail_or_do(*arguments: object, **named: object) -> object:
+        if next(fails, False):
+            time.sleep(0.01)
+            raise RuntimeError("what nobody expects")
+        return action(*arguments, **named)
+
+    monkeypatch.setattr(of, part, fail_or_do)
+    house.finish(b"1")
+    house.drain.start()
+    until(lambda: "what nobody expects" in (house.drain.trouble or ""))
+    until(lambda: house.writer.payloads() == [b"1"])
+    until(lambda: house.drain.trouble is None)
+
+
+def test_a_lane_told_to_end_just_as_it_begins_to_look(house: House) -> None:
+    class Ready(threading.Event):
+        def clear(self) -> None:
+            lane.end()
+            super().clear()
+
+    lane = module._Lane(house.drain, house.store, house.writer, BUTLER_WRITER, "t")
+    lane._ready = Ready()
+    lane.thread.start()
+    lane.notify()
+    lane.thread.join(5)
+    assert not lane.thread.is_alive()
+
+
 def test_leases(engine: sa.Engine) -> None:
     house = House(engine)
     house.finish(*(b"%d" % n for n in range(4)))
