@@ -164,6 +164,7 @@ class BatchWriter:
                 if messages:
                     self._write(messages)
                 self._count_lag()
+                self._recovered()
             except _BatchLost:
                 _log.warning("A batch was given up: its messages are read again, by whoever has them now.")
             except _Ended:
@@ -254,11 +255,16 @@ class BatchWriter:
                 if self._end.is_set():
                     raise _Ended from error
             else:
-                if self._troubled and attempt:
-                    self._troubled = False
-                    self._observer.trouble(None)
-                    _log.info("The writer goes on.")
+                if attempt:
+                    self._recovered()
                 return result
+
+    def _recovered(self) -> None:
+        """Say that what was away is back, if anything was."""
+        if self._troubled:
+            self._troubled = False
+            self._observer.trouble(None)
+            _log.info("The writer goes on.")
 
     def _count_lag(self) -> None:
         lag = self._queue.lag()

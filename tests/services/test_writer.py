@@ -259,6 +259,7 @@ def test_a_batch_that_another_takes_while_the_database_is_away() -> None:
     house.queue.put(*ids(3))
     house.writer.run()
     assert len(house.told()) == 3
+    assert house.observer.troubles[-1] is None
 
 
 def test_kafka_away_while_idle() -> None:
