@@ -63,7 +63,8 @@ def _table(cls: type[Settings], base: type[Settings] | None) -> str:
 
 
 def _default(variable: str, value: Any) -> str:
-    if variable in _DEPENDENT:
+    # One component's may depend on other settings where another's does not.
+    if variable in _DEPENDENT and not isinstance(value, bool):
         return _DEPENDENT[variable]
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
