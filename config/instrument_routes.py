@@ -96,16 +96,23 @@ def _one_or_more(value: Any) -> Any:
     return urls
 
 
+def _none_as_empty(value: Any) -> Any:
+    """Accept a key with nothing below it, as the other platform's may be."""
+    return {} if value is None else value
+
+
 Detector = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="allow")
 
-    knative_urls: dict[str, Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]] = Field(
-        alias="knative-urls", default_factory=dict
+    knative_urls: Annotated[
+        dict[str, Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]], BeforeValidator(_none_as_empty)
+    ] = Field(alias="knative-urls", default_factory=dict)
+    redis_streams: Annotated[dict[str, Text], BeforeValidator(_none_as_empty)] = Field(
+        alias="redis-streams", default_factory=dict
     )
-    redis_streams: dict[str, Text] = Field(alias="redis-streams", default_factory=dict)
     detectors: dict[str, dict[Detector, StrictBool]]
 
 

@@ -66,6 +66,14 @@ def test_streams_where_keda_scales(tmp_path: Path) -> None:
         load(tmp_path, GOOD, platform=Platform.KEDA)
 
 
+@pytest.mark.parametrize(
+    ("platform", "empty"), [(Platform.KNATIVE, "redis-streams"), (Platform.KEDA, "knative-urls")]
+)
+def test_the_other_platforms_key_may_be_empty(tmp_path: Path, platform: Platform, empty: str) -> None:
+    routes = load(tmp_path, {**GOOD, empty: None}, "LATISS", platform=platform)
+    assert routes["LATISS"].detectors == (0,)
+
+
 def test_every_missing_key_is_named_with_the_file(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfiguration) as caught:
         load(tmp_path, {"detectors": {"LATISS": {0: True}}})
