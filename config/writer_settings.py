@@ -57,7 +57,7 @@ class WriterSettings(Settings):
         "KAFKA_PASSWORD", SecretStr(""), purpose="that user's password", example="..."
     )
     kafka_security_protocol: SecurityProtocol = setting(
-        "PP_WRITER_KAFKA_SECURITY_PROTOCOL",
+        "KAFKA_SECURITY_PROTOCOL",
         None,
         purpose="protocol of this Kafka instead of the usual one",
         example="sasl_ssl",

@@ -99,7 +99,7 @@ def test_certificates_are_verified_unless_that_is_switched_off(
         "KAFKA_TOPIC": "t",
         "KAFKA_OUTPUT_TOPIC": "u",
         "OUTPUT_DATASET_LIST_DIRECTORY": str(tmp_path),
-        "PP_WRITER_KAFKA_SECURITY_PROTOCOL": "ssl",
+        "KAFKA_SECURITY_PROTOCOL": "ssl",
         "NEXT_VISIT_TOPIC": "n",
         "CONSUMER_GROUP": "g",
         "SUPPORTED_INSTRUMENTS": "DemoCam",

@@ -64,7 +64,7 @@ def test_what_is_missing_is_named(missing: str) -> None:
         ("PP_WRITER_BATCH_WAIT", "-1"),
         ("WRITER_DEBUG_LEVEL", "loud"),
         ("PP_METRICS_PORT", "99999"),
-        ("PP_WRITER_KAFKA_SECURITY_PROTOCOL", "telnet"),
+        ("KAFKA_SECURITY_PROTOCOL", "telnet"),
     ],
 )
 def test_what_is_wrong_is_named(variable: str, value: str) -> None:

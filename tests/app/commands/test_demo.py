@@ -58,7 +58,7 @@ def night(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Night]]:
 
 def test_a_demo_that_goes_well(night: type[Night], tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
-    arguments = "--visits 2 --detectors 3 --transients 4 --seed 5 --keep-running"
+    arguments = "--visits 2 --detectors 3 --transients 4 --seed 5 --keep-running --service"
     result = run(demo, *arguments.split(), "--out", tmp_path, "--json", figures)
     assert result.exit_code == 0, result.output
     asked = night.asked
@@ -70,6 +70,7 @@ def test_a_demo_that_goes_well(night: type[Night], tmp_path: Path) -> None:
         "transients": 4,
         "data": None,
         "seed": 5,
+        "in_service": True,
         "keep_running": True,
     }
     written = json.loads(figures.read_text())
