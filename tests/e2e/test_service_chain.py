@@ -15,7 +15,6 @@ from typing import Any
 import fastavro
 import pytest
 import redis
-from kafka import KafkaConsumer
 from lsst.daf.butler import Butler
 
 from app.demo.program import Program
@@ -27,6 +26,7 @@ from simulator.announcing import TopicAnnouncer
 from simulator.io.bucket_delivery import BucketDelivery
 from simulator.io.next_visit_topic import NextVisitTopic
 from simulator.io.service_client import is_ready, look_up_visit
+from simulator.io.topic_reader import TopicMessage, read_topic
 from simulator.io.topic_writer import TopicWriter
 from simulator.observatory import Observatory
 from simulator.observing import Timing, VisitReport
@@ -111,23 +111,14 @@ def _observe(scene: ServiceScene, plan: Plan, results_from: str) -> list[VisitRe
         notices.close()
 
 
-def _messages(scene: ServiceScene, topic: str, enough: int) -> list[Any]:
+def _messages(scene: ServiceScene, topic: str, enough: int) -> list[TopicMessage]:
     """Return what can be read of a topic, once there is enough."""
-    consumer = KafkaConsumer(
+    return read_topic(
+        scene.addresses.kafka,
         scene.topic(topic),
-        bootstrap_servers=scene.addresses.kafka,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
+        enough=lambda messages: len(messages) >= enough,
+        timeout=_LATE,
     )
-    found: list[Any] = []
-    deadline = time.monotonic() + _LATE
-    try:
-        while len(found) < enough and time.monotonic() < deadline:
-            for records in consumer.poll(timeout_ms=500).values():
-                found += records
-    finally:
-        consumer.close()
-    return found
 
 
 def _exported(scene: ServiceScene, reports: list[VisitReport]) -> set[str]:
