@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from models.errors import InvalidConfiguration
-from repos.ledger_schema import UnknownSchema, ensure_schema
+from repos.ledger_schema import LEDGER, TableSchema, UnknownSchema
 from repos.postgresql import TIMEOUTS, refusal
 
 _log = logging.getLogger(__name__)
@@ -35,7 +35,9 @@ _SERVER_OPTIONS = "-c statement_timeout=30s -c idle_in_transaction_session_timeo
 _FULL = re.compile(r"too many (clients|connections)|remaining connection slots")
 
 
-def create_postgresql_engine(url: sa.URL, *, read_only: bool = False) -> sa.Engine:
+def create_postgresql_engine(
+    url: sa.URL, *, read_only: bool = False, tables: TableSchema = LEDGER
+) -> sa.Engine:
     """Make an engine; its tables are made or upgraded when it can be reached.
 
     It keeps no connection between transactions: thousands of workers with one
@@ -47,6 +49,8 @@ def create_postgresql_engine(url: sa.URL, *, read_only: bool = False) -> sa.Engi
         ``?schema=<name>`` puts the tables into a schema of that name.
     read_only : `bool`, optional
         Whether to look only.
+    tables : `repos.ledger_schema.TableSchema`, optional
+        The tables that it has; those of a ledger by default.
 
     Raises
     ------
@@ -56,23 +60,25 @@ def create_postgresql_engine(url: sa.URL, *, read_only: bool = False) -> sa.Engi
         Raised if the database cannot be read, with `read_only`. A service
         starts all the same and tries again when it needs its ledger.
     """
-    schema = _schema_of(url)
-    engine = _create_engine(url, schema, read_only=read_only)
+    schema = _schema_of(url, tables.setting)
+    engine = _create_engine(url, schema, tables.what, read_only=read_only)
     if read_only:
         with engine.connect() as connection:
             try:
-                ensure_schema(connection, schema=schema, read_only=True)
+                tables.ensure(connection, schema=schema, read_only=True)
             except UnknownSchema as error:
-                raise UnknownSchema(f"the ledger {url!r}: {error}") from error
+                raise UnknownSchema(f"the {tables.what} {url!r}: {error}") from error
         return engine
-    upgrade = _Upgrade(schema)
+    upgrade = _Upgrade(schema, tables)
     event.listen(engine, "engine_connect", upgrade.run)
     try:
         engine.connect().close()
     except DBAPIError as error:
         if (reason := refusal(error)) is not None:
-            raise InvalidConfiguration(f"PP_LEDGER_URL: {url!r}: {reason}") from error
-        _log.error("The ledger %r cannot be used for now: %s", url, " ".join(str(error.orig).split()))
+            raise InvalidConfiguration(f"{tables.setting}: {url!r}: {reason}") from error
+        _log.error(
+            "The %s %r cannot be used for now: %s", tables.what, url, " ".join(str(error.orig).split())
+        )
     return engine
 
 
@@ -81,8 +87,9 @@ class _Upgrade:
     had, before anybody uses it.
     """
 
-    def __init__(self, schema: str | None) -> None:
+    def __init__(self, schema: str | None, tables: TableSchema) -> None:
         self._schema = schema
+        self._tables = tables
         self._lock = threading.Lock()
         self._done = False
 
@@ -92,11 +99,11 @@ class _Upgrade:
         with self._lock:
             if not self._done:
                 with connection.begin():
-                    ensure_schema(connection, schema=self._schema)
+                    self._tables.ensure(connection, schema=self._schema)
                 self._done = True
 
 
-def _create_engine(url: sa.URL, schema: str | None, *, read_only: bool = False) -> sa.Engine:
+def _create_engine(url: sa.URL, schema: str | None, what: str, *, read_only: bool = False) -> sa.Engine:
     given = url.query.get("options", "")
     options = [
         _SERVER_OPTIONS,
@@ -108,7 +115,7 @@ def _create_engine(url: sa.URL, schema: str | None, *, read_only: bool = False) 
         url.set(drivername="postgresql+psycopg2").difference_update_query(["schema", "options"]),
         connect_args={
             **{name: value for name, value in TIMEOUTS.items() if name not in url.query},
-            "application_name": "prompt-processing ledger",
+            "application_name": f"prompt-processing {what}",
             "options": " ".join(options).strip(),
         },
         pool_size=_AT_ONCE,
@@ -141,11 +148,11 @@ def _close(_connection: Any, record: ConnectionPoolEntry) -> None:
     record.invalidate()
 
 
-def _schema_of(url: sa.URL) -> str | None:
+def _schema_of(url: sa.URL, setting: str) -> str | None:
     schema = url.query.get("schema")
     if schema is None or (isinstance(schema, str) and re.fullmatch(r"[a-z_][a-z0-9_]*", schema)):
         return schema
     raise InvalidConfiguration(
-        f"PP_LEDGER_URL: {schema!r} cannot be the name of a schema; "
+        f"{setting}: {schema!r} cannot be the name of a schema; "
         "use small letters, digits and _, for example ?schema=prompt_processing"
     )

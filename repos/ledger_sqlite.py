@@ -14,7 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.errors import InvalidConfiguration
-from repos.ledger_schema import UnknownSchema, ensure_schema
+from repos.ledger_schema import LEDGER, TableSchema, UnknownSchema
 
 #: Seconds that a transaction waits for another, or for a free connection.
 _BUSY_TIMEOUT = 30.0
@@ -25,7 +25,9 @@ READS = "ledger_reads"
 DURABLE = "ledger_durable"
 
 
-def create_sqlite_engine(url: sa.URL, path: Path, *, read_only: bool = False) -> sa.Engine:
+def create_sqlite_engine(
+    url: sa.URL, path: Path, *, read_only: bool = False, schema: TableSchema = LEDGER
+) -> sa.Engine:
     """Open, and make or upgrade, an embedded ledger.
 
     Parameters
@@ -35,6 +37,8 @@ def create_sqlite_engine(url: sa.URL, path: Path, *, read_only: bool = False) ->
         Its file.
     read_only : `bool`, optional
         Whether to look only.
+    schema : `repos.ledger_schema.TableSchema`, optional
+        The tables that it has; those of a ledger by default.
 
     Raises
     ------
@@ -43,7 +47,9 @@ def create_sqlite_engine(url: sa.URL, path: Path, *, read_only: bool = False) ->
     """
     if read_only:
         if not path.exists():
-            raise InvalidConfiguration(f"there is no ledger {path}; has the service run with these settings?")
+            raise InvalidConfiguration(
+                f"there is no {schema.what} {path}; has the service run with these settings?"
+            )
         # Readers of a database in WAL mode need its index, which goes away
         # with its last user and which they must be able to make again.
         made_anew = os.access(path.parent, os.W_OK) or path.with_name(f"{path.name}-shm").exists()
@@ -72,14 +78,14 @@ def create_sqlite_engine(url: sa.URL, path: Path, *, read_only: bool = False) ->
     try:
         if read_only:
             with engine.connect().execution_options(**{READS: True}) as connection:
-                ensure_schema(connection, read_only=True)
+                schema.ensure(connection, read_only=True)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             with engine.begin() as connection:
-                ensure_schema(connection)
+                schema.ensure(connection)
     except UnknownSchema as error:
-        raise UnknownSchema(f"the ledger {path}: {error}") from error
+        raise UnknownSchema(f"the {schema.what} {path}: {error}") from error
     except (OSError, SQLAlchemyError) as error:
         cause = getattr(error, "orig", None) or error
-        raise InvalidConfiguration(f"the ledger {path} cannot be opened: {cause}") from error
+        raise InvalidConfiguration(f"the {schema.what} {path} cannot be opened: {cause}") from error
     return engine

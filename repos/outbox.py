@@ -19,10 +19,6 @@ from models.visits import VisitKey
 from repos.ledger_database import reading, writing
 from repos.ledger_tables import OUTBOX
 
-#: Rows of versions that marked what had arrived in place of deleting it.
-_HERE = OUTBOX.c.acknowledged.is_(None)
-_PENDING = sa.and_(_HERE, OUTBOX.c.refused.is_(None))
-
 
 class Outbox:
     """Keeps messages until they are acknowledged.
@@ -38,6 +34,8 @@ class Outbox:
         are there are those of a process that died.
     now : callable, optional
         Returns the present time, aware.
+    table : `sqlalchemy.Table`, optional
+        Where the messages are; one without the columns of a visit will do.
     """
 
     def __init__(
@@ -47,11 +45,16 @@ class Outbox:
         owner: str = "",
         exclusive: bool = False,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        table: sa.Table = OUTBOX,
     ) -> None:
         self._engine = engine
         self._owner = owner
         self._exclusive = exclusive
         self._now = now
+        self._table = table
+        # Earlier versions marked what had arrived in place of deleting it.
+        self._here = table.c.acknowledged.is_(None)
+        self._pending = sa.and_(self._here, table.c.refused.is_(None))
 
     @staticmethod
     def add(
@@ -87,9 +90,9 @@ class Outbox:
         models.errors.TemporarilyUnavailable
             Raised if the database cannot be reached.
         """
-        query = sa.select(OUTBOX).where(_PENDING).order_by(OUTBOX.c.id).limit(limit)
+        query = sa.select(self._table).where(self._pending).order_by(self._table.c.id).limit(limit)
         if kind is not None:
-            query = query.where(OUTBOX.c.kind == kind)
+            query = query.where(self._table.c.kind == kind)
         with reading(self._engine) as connection:
             return [_stored(row) for row in connection.execute(query).mappings()]
 
@@ -101,7 +104,7 @@ class Outbox:
         models.errors.TemporarilyUnavailable
             Raised if the database cannot be reached.
         """
-        query = sa.select(OUTBOX.c.kind, OUTBOX.c.topic).where(self._free()).distinct()
+        query = sa.select(self._table.c.kind, self._table.c.topic).where(self._free()).distinct()
         with reading(self._engine) as connection:
             return [(kind, topic) for kind, topic in connection.execute(query)]
 
@@ -115,9 +118,9 @@ class Outbox:
             Raised if the database cannot be reached.
         """
         oldest = (
-            sa.select(OUTBOX.c.id)
-            .where(OUTBOX.c.kind == kind, OUTBOX.c.topic == topic, self._free())
-            .order_by(OUTBOX.c.id)
+            sa.select(self._table.c.id)
+            .where(self._table.c.kind == kind, self._table.c.topic == topic, self._free())
+            .order_by(self._table.c.id)
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
@@ -127,8 +130,8 @@ class Outbox:
             ids = list(connection.execute(oldest).scalars())
             if not ids:
                 return []
-            lease = OUTBOX.update().where(OUTBOX.c.id.in_(ids)).values(self._leased(seconds))
-            rows = connection.execute(lease.returning(*OUTBOX.c)).mappings().all()
+            lease = self._table.update().where(self._table.c.id.in_(ids)).values(self._leased(seconds))
+            rows = connection.execute(lease.returning(*self._table.c)).mappings().all()
         return sorted((_stored(row) for row in rows), key=lambda stored: stored.id)
 
     def renew(self, ids: Collection[int], *, seconds: float) -> None:
@@ -161,7 +164,7 @@ class Outbox:
         """
         if ids:
             with writing(self._engine) as connection:
-                connection.execute(OUTBOX.delete().where(OUTBOX.c.id.in_(ids)))
+                connection.execute(self._table.delete().where(self._table.c.id.in_(ids)))
 
     def refuse(self, id_: int, reason: str) -> None:
         """Set a message aside that the broker will not have. It stays, marked,
@@ -173,7 +176,7 @@ class Outbox:
             Raised if the database cannot be reached.
         """
         with writing(self._engine) as connection:
-            connection.execute(OUTBOX.update().where(OUTBOX.c.id == id_).values(refused=reason))
+            connection.execute(self._table.update().where(self._table.c.id == id_).values(refused=reason))
 
     def count_pending(self) -> dict[str, int]:
         """Return how many messages of each kind wait to be sent.
@@ -183,7 +186,7 @@ class Outbox:
         models.errors.TemporarilyUnavailable
             Raised if the database cannot be reached.
         """
-        return self._count(_PENDING)
+        return self._count(self._pending)
 
     def count_refused(self) -> dict[str, int]:
         """Return how many messages of each kind are set aside.
@@ -193,25 +196,25 @@ class Outbox:
         models.errors.TemporarilyUnavailable
             Raised if the database cannot be reached.
         """
-        return self._count(sa.and_(_HERE, OUTBOX.c.refused.is_not(None)))
+        return self._count(sa.and_(self._here, self._table.c.refused.is_not(None)))
 
     def _free(self) -> sa.ColumnElement[bool]:
-        free = [OUTBOX.c.owner.is_(None), OUTBOX.c.leased_until < self._now()]
+        free = [self._table.c.owner.is_(None), self._table.c.leased_until < self._now()]
         if self._exclusive:
-            free.append(OUTBOX.c.owner != self._owner)
-        return sa.and_(_PENDING, sa.or_(*free))
+            free.append(self._table.c.owner != self._owner)
+        return sa.and_(self._pending, sa.or_(*free))
 
     def _leased(self, seconds: float) -> dict[str, object]:
         return {"owner": self._owner, "leased_until": self._now() + timedelta(seconds=seconds)}
 
     def _update(self, ids: Collection[int], values: dict[str, object]) -> None:
         if ids:
-            mine = OUTBOX.c.id.in_(ids), OUTBOX.c.owner == self._owner
+            mine = self._table.c.id.in_(ids), self._table.c.owner == self._owner
             with writing(self._engine) as connection:
-                connection.execute(OUTBOX.update().where(*mine).values(values))
+                connection.execute(self._table.update().where(*mine).values(values))
 
     def _count(self, which: sa.ColumnElement[bool]) -> dict[str, int]:
-        query = sa.select(OUTBOX.c.kind, sa.func.count()).where(which).group_by(OUTBOX.c.kind)
+        query = sa.select(self._table.c.kind, sa.func.count()).where(which).group_by(self._table.c.kind)
         with reading(self._engine) as connection:
             return dict(connection.execute(query).tuples().all())
 
@@ -222,6 +225,6 @@ def _stored(row: sa.RowMapping) -> StoredMessage:
         topic=row["topic"],
         key=row["key"],
         payload=bytes(row["payload"]),
-        visit=VisitKey(row["instrument"], row["group"], row["detector"]),
+        visit=VisitKey(row["instrument"], row["group"], row["detector"]) if "instrument" in row else None,
     )
     return StoredMessage(id=row["id"], message=message, created=row["created"])

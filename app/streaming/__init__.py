@@ -1,0 +1,1 @@
+"""Wiring, web pages and commands of the streaming workflow."""

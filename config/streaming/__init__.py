@@ -1,0 +1,1 @@
+"""Settings and workflow files of the streaming workflow."""

@@ -1,0 +1,169 @@
+"""What the monitor keeps, in the form of its REST resources.
+
+Fields are those that agents in the field read and write. Times are aware.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "FINAL_STATUSES",
+    "AgentReport",
+    "AgentState",
+    "AgentStatus",
+    "Execution",
+    "ExecutionStatus",
+    "FileUpdate",
+    "NewStfFile",
+    "Run",
+    "RunState",
+    "StfFile",
+    "StfStatus",
+]
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class StfStatus(StrEnum):
+    """Where an STF file is on its way."""
+
+    REGISTERED = "registered"
+    PROCESSING = "processing"
+    PROCESSED = "processed"
+    FAILED = "failed"
+    DONE = "done"
+
+
+#: Statuses that do not change any more.
+FINAL_STATUSES = frozenset({StfStatus.PROCESSED, StfStatus.FAILED, StfStatus.DONE})
+
+
+class ExecutionStatus(StrEnum):
+    """How an execution of a workflow stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    TERMINATED = "terminated"
+
+
+class AgentStatus(StrEnum):
+    """How an agent is."""
+
+    UNKNOWN = "UNKNOWN"
+    OK = "OK"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+    EXITED = "EXITED"
+
+
+class AgentState(StrEnum):
+    """What an agent does."""
+
+    STARTING = "STARTING"
+    READY = "READY"
+    PROCESSING = "PROCESSING"
+    EXITED = "EXITED"
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Run(_Row):
+    """A run; ``run_id`` is the monitor's own key, not the run's number."""
+
+    run_id: int
+    run_number: int
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    run_conditions: dict[str, Any] | None = None
+
+
+class NewStfFile(_Row):
+    """A file that is to be registered.
+
+    Attributes
+    ----------
+    file_size_bytes : `int`
+    checksum : `str`
+        Adler-32, eight hexadecimal digits.
+    machine_state : `str`
+        The message's ``state``.
+    """
+
+    stf_filename: str
+    file_size_bytes: int | None = None
+    checksum: str | None = None
+    machine_state: str = "unknown"
+    status: StfStatus = StfStatus.REGISTERED
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class StfFile(NewStfFile):
+    """A registered file; ``run`` is the monitor's key of the run."""
+
+    file_id: UUID
+    run: int
+    created_at: datetime | None = None
+
+
+class FileUpdate(_Row):
+    """A change of a registered file.
+
+    Attributes
+    ----------
+    metadata : `dict`
+        Entries to add or replace; the others stay.
+    """
+
+    file_id: UUID
+    status: StfStatus
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class Execution(_Row):
+    """An execution of a workflow."""
+
+    execution_id: str
+    namespace: str | None = None
+    status: ExecutionStatus | str = ExecutionStatus.PENDING
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    executed_by: str | None = None
+    parameter_values: dict[str, Any] | None = None
+    workflow_definition: int | None = None
+
+
+class RunState(_Row):
+    """How a run stands, as its messages tell."""
+
+    run_number: int
+    phase: str | None = None
+    state: str | None = None
+    substate: str | None = None
+    state_changed_at: datetime | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class AgentReport(_Row):
+    """A heartbeat."""
+
+    instance_name: str
+    agent_type: str
+    status: AgentStatus = AgentStatus.OK
+    description: str = ""
+    mq_connected: bool = False
+    pid: int | None = None
+    hostname: str | None = None
+    operational_state: AgentState = AgentState.READY
+    namespace: str | None = None
+    workflow_enabled: bool = True
+    current_stf_count: int = 0
+    total_stf_processed: int = 0
+    metadata: dict[str, Any] = Field(default_factory=dict)

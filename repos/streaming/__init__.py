@@ -1,0 +1,1 @@
+"""What the streaming workflow keeps, and whom it talks to."""

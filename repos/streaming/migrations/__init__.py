@@ -1,0 +1,1 @@
+"""Versions of the streaming workflow's tables."""

@@ -1,0 +1,1 @@
+"""What the streaming workflow's agents do."""

@@ -1,0 +1,1 @@
+"""A simulated data acquisition: runs, their states, their STF files."""
