@@ -26,6 +26,18 @@ LIBRARY_VARIABLES = frozenset(
         "MKL_NUM_THREADS",
         "MP_SKY_URL",
         "OMP_NUM_THREADS",
+        "PANDACACHE_URL",
+        "PANDAMON_URL",
+        "PANDA_AUTH",
+        "PANDA_AUTH_VO",
+        "PANDA_BEHIND_REAL_LB",
+        "PANDA_CONFIG_ROOT",
+        "PANDA_URL",
+        "PANDA_URL_SSL",
+        "PANDA_USE_NATIVE_HTTPLIB",
+        "RUCIO_ACCOUNT",
+        "RUCIO_CONFIG",
+        "RUCIO_HOME",
         "S3_ENDPOINT_URL",
         "SATTLE_URI_BASE",
     }
@@ -88,9 +100,43 @@ _WRITER = frozenset(
         "WRITER_DEBUG_LEVEL",
     }
 )
+_TESTBED = frozenset(
+    {
+        "ACTIVEMQ_HEARTBEAT_TOPIC",
+        "ACTIVEMQ_HOST",
+        "ACTIVEMQ_PASSWORD",
+        "ACTIVEMQ_PORT",
+        "ACTIVEMQ_SSL_CA_CERTS",
+        "ACTIVEMQ_SSL_CERT_FILE",
+        "ACTIVEMQ_SSL_KEY_FILE",
+        "ACTIVEMQ_USER",
+        "ACTIVEMQ_USE_SSL",
+        "PANDA_NICKNAME",
+        "PP_CATALOGUE",
+        "PP_CATALOGUE_DATABASE",
+        "PP_EXECUTOR",
+        "PP_MCP_TOKEN",
+        "PP_MONITOR_DATABASE",
+        "PP_MONITOR_TIMEZONE",
+        "PP_PAYLOAD",
+        "PP_PAYLOAD_ATTEMPTS",
+        "PP_PAYLOAD_TIMEOUT",
+        "PP_PAYLOAD_WORKERS",
+        "PP_RUN_DEADLINE",
+        "PP_STREAMING_DATABASE",
+        "PP_TESTBED_DIRECTORY",
+        "SWF_API_TOKEN",
+        "SWF_MONITOR_HTTP_URL",
+        "SWF_MONITOR_URL",
+        "SWF_PANDA_POLL_INTERVAL",
+        "SWF_PANDA_POLL_TIMEOUT",
+        "SWF_PROMPT_PROCESSING_CONTAINER",
+        "SWF_TESTBED_CONFIG",
+    }
+)
 
 #: Variables, not the service's own, that one settings file may hold.
-OTHER_VARIABLES = LIBRARY_VARIABLES | _STREAM_WORKER | _FAN_OUT | _WRITER
+OTHER_VARIABLES = LIBRARY_VARIABLES | _STREAM_WORKER | _FAN_OUT | _WRITER | _TESTBED
 
 
 def library_variables(

@@ -2,7 +2,7 @@
 
 A settings class declares its variables with `setting`. The settings file is
 YAML: a mapping from variable to value, in which a component (``service``,
-``fan-out``, ``writer``) may have a section of its own whose values win over
+``fan-out``, ``writer``, ``testbed``) may have a section of its own whose values win over
 the common ones. The environment wins over the file.
 """
 
@@ -26,7 +26,7 @@ from models.errors import InvalidConfiguration
 #: Variable that names the settings file.
 SETTINGS_FILE = "PP_SETTINGS_FILE"
 #: Components that may have a section of their own in the settings file.
-COMPONENTS = ("service", "fan-out", "writer")
+COMPONENTS = ("service", "fan-out", "writer", "testbed")
 
 
 class Settings(BaseSettings):

@@ -15,6 +15,7 @@ from config.fan_out_settings import FanOutSettings
 from config.loading import Settings
 from config.settings import ServiceSettings
 from config.stream_settings import StreamSettings
+from config.streaming.settings import StreamingSettings
 from config.writer_settings import WriterSettings
 from tests.docs.pages import ROOT
 
@@ -32,6 +33,7 @@ _DEPENDENT = {
     "SERVICE_LOG_LEVELS": "root WARNING, lsst INFO, ours DEBUG",
     "EXPORT_TYPE_REGEXP": "`- .*`",
     "LOCAL_REPO_CACHE_SIZE": "3 of each type",
+    "PP_TESTBED_DIRECTORY": "`testbed-out` in the working directory",
 }
 
 
@@ -41,6 +43,7 @@ TABLES: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ("Stream worker, besides those of the service", StreamSettings, ServiceSettings),
     ("Fan-out", FanOutSettings, None),
     ("Writer", WriterSettings, None),
+    ("Streaming workflow", StreamingSettings, None),
 )
 
 
