@@ -27,7 +27,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
 from repos.ledger_postgresql import create_postgresql_engine
-from repos.ledger_sqlite import DURABLE, READS, create_sqlite_engine
+from repos.ledger_schema import LEDGER
+from repos.ledger_sqlite import DATABASE, DURABLE, READS, create_sqlite_engine
 
 
 def create_ledger_engine(url: str, *, read_only: bool = False) -> sa.Engine:
@@ -76,7 +77,7 @@ def embedded_ledger_file(url: str) -> Path | None:
 @contextmanager
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Open a transaction that only reads; it never waits for a writer."""
-    with ledger_errors(), engine.connect().execution_options(**{READS: True}) as connection:
+    with ledger_errors(engine), engine.connect().execution_options(**{READS: True}) as connection:
         yield connection
 
 
@@ -97,7 +98,11 @@ def writing(engine: sa.Engine, *, durable: bool = False) -> Iterator[sa.Connecti
         Raised if the database cannot be reached; nothing is written.
     """
     options = {DURABLE: durable}
-    with ledger_errors(), engine.connect().execution_options(**options) as connection, connection.begin():
+    with (
+        ledger_errors(engine),
+        engine.connect().execution_options(**options) as connection,
+        connection.begin(),
+    ):
         yield connection
 
 
@@ -117,15 +122,20 @@ def single_statement(engine: sa.Engine) -> Iterator[sa.Connection]:
         return
     # The answer is the commit: the server is asked once instead of three times.
     with (
-        ledger_errors(),
+        ledger_errors(engine),
         engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
     ):
         yield connection
 
 
 @contextmanager
-def ledger_errors() -> Iterator[None]:
+def ledger_errors(engine: sa.Engine | None = None) -> Iterator[None]:
     """Translate the database's errors.
+
+    Parameters
+    ----------
+    engine : `sqlalchemy.Engine`, optional
+        Says whose database it is; by default the ledger's.
 
     Raises
     ------
@@ -137,7 +147,9 @@ def ledger_errors() -> Iterator[None]:
     except (DBAPIError, PoolTimeout) as error:
         # Without the statement and its parameters, which hold whole messages.
         cause = getattr(error, "orig", None) or error
-        raise TemporarilyUnavailable(f"the ledger's database: {cause}") from error
+        options = engine.get_execution_options() if engine is not None else {}
+        database = options.get(DATABASE, LEDGER.database)
+        raise TemporarilyUnavailable(f"the {database}: {cause}") from error
 
 
 class LedgerLock:

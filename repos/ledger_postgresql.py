@@ -18,6 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from models.errors import InvalidConfiguration
 from repos.ledger_schema import LEDGER, TableSchema, UnknownSchema
+from repos.ledger_sqlite import DATABASE
 from repos.postgresql import TIMEOUTS, refusal
 
 _log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def create_postgresql_engine(
         starts all the same and tries again when it needs its ledger.
     """
     schema = _schema_of(url, tables.setting)
-    engine = _create_engine(url, schema, tables.what, read_only=read_only)
+    engine = _create_engine(url, schema, tables, read_only=read_only)
     if read_only:
         with engine.connect() as connection:
             try:
@@ -103,7 +104,9 @@ class _Upgrade:
                 self._done = True
 
 
-def _create_engine(url: sa.URL, schema: str | None, what: str, *, read_only: bool = False) -> sa.Engine:
+def _create_engine(
+    url: sa.URL, schema: str | None, tables: TableSchema, *, read_only: bool = False
+) -> sa.Engine:
     given = url.query.get("options", "")
     options = [
         _SERVER_OPTIONS,
@@ -115,13 +118,14 @@ def _create_engine(url: sa.URL, schema: str | None, what: str, *, read_only: boo
         url.set(drivername="postgresql+psycopg2").difference_update_query(["schema", "options"]),
         connect_args={
             **{name: value for name, value in TIMEOUTS.items() if name not in url.query},
-            "application_name": f"prompt-processing {what}",
+            "application_name": f"prompt-processing {tables.what}",
             "options": " ".join(options).strip(),
         },
         pool_size=_AT_ONCE,
         max_overflow=0,
         pool_timeout=_PATIENCE,
         use_native_hstore=False,
+        execution_options={DATABASE: tables.database},
     )
     event.listen(engine, "do_connect", _connect)
     event.listen(engine, "checkin", _close)

@@ -48,6 +48,8 @@ class TableSchema:
         Directory of alembic's steps.
     marker : `str`
         A table that was there from the first version on.
+    database : `str`, optional
+        What errors call the database.
     version_table : `str`, optional
         Where alembic notes the version.
     """
@@ -57,6 +59,7 @@ class TableSchema:
     latest: str
     migrations: Path
     marker: str
+    database: str = "ledger's database"
     version_table: str = "alembic_version"
 
     def installed(self, connection: sa.Connection) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DURABLE", "READS", "create_sqlite_engine"]
+__all__ = ["DATABASE", "DURABLE", "READS", "create_sqlite_engine"]
 
 import os
 import sqlite3
@@ -19,6 +19,8 @@ from repos.ledger_schema import LEDGER, TableSchema, UnknownSchema
 #: Seconds that a transaction waits for another, or for a free connection.
 _BUSY_TIMEOUT = 30.0
 
+#: Execution option of engines: what errors call the database.
+DATABASE = "ledger_database"
 #: Execution option of transactions that only read.
 READS = "ledger_reads"
 #: Execution option of transactions that must survive a power cut.
@@ -56,7 +58,10 @@ def create_sqlite_engine(
         mode = "mode=ro" if made_anew else "immutable=1"
         url = sa.make_url(f"sqlite:///file:{path.absolute()}?{mode}&uri=true")
     engine = sa.create_engine(
-        url, connect_args={"timeout": _BUSY_TIMEOUT, "check_same_thread": False}, pool_timeout=_BUSY_TIMEOUT
+        url,
+        connect_args={"timeout": _BUSY_TIMEOUT, "check_same_thread": False},
+        pool_timeout=_BUSY_TIMEOUT,
+        execution_options={DATABASE: schema.database},
     )
 
     @event.listens_for(engine, "connect")

@@ -28,6 +28,7 @@ def streaming_schema(setting: str) -> TableSchema:
         latest="first",
         migrations=Path(__file__).resolve().parent / "migrations",
         marker="inbox",
+        database="streaming database",
         version_table="streaming_version",
     )
 
