@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import pytest
 
+from simulator.servers.activemq import ActiveMQServer
 from simulator.servers.errors import ServerUnavailable
 from simulator.servers.everything import ServerSet
 from simulator.servers.kafka import KafkaServer
@@ -62,6 +63,12 @@ def redis_server(server_set: ServerSet) -> RedisServer:
 def kafka(server_set: ServerSet) -> KafkaServer:
     """Kafka: ``bootstrap``, ``sasl_bootstrap``, ``create_topic(name, partitions)``."""
     return had_or_skipped("Kafka", lambda: server_set.kafka)
+
+
+@pytest.fixture(scope="session")
+def activemq(server_set: ServerSet) -> ActiveMQServer:
+    """ActiveMQ: ``environment``, ``port``, ``ssl_port``, ``ca_certs``, ``user``, ``password``."""
+    return had_or_skipped("ActiveMQ", lambda: server_set.activemq)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from config.server_settings import ServerPlaces, server_places
+from simulator.servers.activemq import ActiveMQServer
 from simulator.servers.kafka import KafkaServer
 from simulator.servers.postgresql import PostgreSQLServer
 from simulator.servers.process import Server
@@ -26,7 +27,7 @@ class ServerSet:
     places : `config.server_settings.ServerPlaces`, optional
         Where they come from; as the environment says, if left out.
     durable : `bool`, optional
-        Whether PostgreSQL and Redis wait for the disk.
+        Whether PostgreSQL, Redis and ActiveMQ wait for the disk.
     max_connections : `int`, optional
         Of PostgreSQL.
     """
@@ -59,6 +60,13 @@ class ServerSet:
     def kafka(self) -> KafkaServer:
         """Kafka."""
         server = KafkaServer(places=self._places)
+        self._start(server)
+        return server
+
+    @cached_property
+    def activemq(self) -> ActiveMQServer:
+        """ActiveMQ; not among those of `environment`, which are the visits'."""
+        server = ActiveMQServer(places=self._places, durable=self._durable)
         self._start(server)
         return server
 
