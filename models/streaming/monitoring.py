@@ -10,10 +10,12 @@ __all__ = [
     "AgentReport",
     "AgentState",
     "AgentStatus",
+    "BusHeartbeat",
     "Execution",
     "ExecutionStatus",
     "FileUpdate",
     "NewStfFile",
+    "RecordedMessage",
     "Run",
     "RunState",
     "StfFile",
@@ -23,7 +25,7 @@ __all__ = [
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -167,3 +169,45 @@ class AgentReport(_Row):
     current_stf_count: int = 0
     total_stf_processed: int = 0
     metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class RecordedMessage(_Row):
+    """A message of the bus as the monitor keeps it.
+
+    Attributes
+    ----------
+    message_content : `dict` or `None`
+        The body; None if it is no JSON object.
+    message_metadata : `dict` or `None`
+        What else is known: ``text`` of a body that could not be read.
+    sent_at : `datetime.datetime`
+        When the monitor received it.
+    queue_name : `str`
+        The destination.
+    broker_id : `str` or `None`
+        The broker's name for it, the same if it is delivered again.
+    """
+
+    message_id: UUID = Field(default_factory=uuid4)
+    message_type: str | None = None
+    sender_agent: str | None = None
+    recipient_agent: str | None = None
+    namespace: str | None = None
+    execution_id: str | None = None
+    run_id: str | None = None
+    message_content: dict[str, Any] | None = None
+    message_metadata: dict[str, Any] | None = None
+    sent_at: datetime
+    queue_name: str
+    is_successful: bool = True
+    error_message: str | None = None
+    broker_id: str | None = None
+
+
+class BusHeartbeat(_Row):
+    """A sign of life that came over the bus."""
+
+    agent_name: str
+    agent_type: str = "other"
+    status: str
+    received: datetime

@@ -1,0 +1,103 @@
+"""How a run stands, from the messages about it, in whatever order they come."""
+
+from __future__ import annotations
+
+__all__ = ["RunStanding", "follow"]
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+#: Messages that say how a run stands, in the order of those of one moment.
+_RANKS = {
+    kind: rank
+    for rank, kind in enumerate(
+        ("run_imminent", "start_run", "resume_run", "stf_gen", "pause_run", "end_run")
+    )
+}
+
+
+@dataclass(frozen=True)
+class RunStanding:
+    """How a run stands.
+
+    Attributes
+    ----------
+    phase : `str` or `None`
+        ``initializing``, ``physics`` or ``completed``.
+    state, substate : `str` or `None`
+        Of the DAQ, as the last message tells; ``ended`` at the end.
+    tick : `float` or `None`
+        Simulated time of that message, s.
+    timestamp : `str`
+        Its time, as it says.
+    rank : `int`
+        Its place among those of the same time.
+    """
+
+    phase: str | None = None
+    state: str | None = None
+    substate: str | None = None
+    tick: float | None = None
+    timestamp: str = ""
+    rank: int = -1
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is over, which is final."""
+        return self.rank == _RANKS["end_run"]
+
+    @property
+    def position(self) -> dict[str, Any]:
+        """What orders messages, to be kept with the state."""
+        return {name: value for name, value in asdict(self).items() if name in ("tick", "timestamp", "rank")}
+
+
+def follow(standing: RunStanding, message: Mapping[str, Any]) -> RunStanding:
+    """Return how a run stands after a message.
+
+    Messages count in the order of ``simulation_tick``, not of arrival: a
+    pause that comes late changes nothing, and nothing opens a run that ended.
+    Those of senders that tell no tick count in the order of their timestamps,
+    or else of arrival.
+
+    Parameters
+    ----------
+    standing : `RunStanding`
+    message : mapping
+        A message's body; types that do not tell how a run stands change
+        nothing.
+    """
+    rank = _RANKS.get(str(message.get("msg_type")))
+    if rank is None or standing.ended:
+        return standing
+    tick = message.get("simulation_tick")
+    number = float(tick) if isinstance(tick, int | float) and not isinstance(tick, bool) else None
+    timestamp = str(message.get("timestamp") or "")
+    if rank == _RANKS["end_run"]:
+        return RunStanding("completed", "ended", None, number, timestamp, rank)
+    phase = "physics" if rank else standing.phase or "initializing"
+    if not _later(standing, number, timestamp, rank):
+        return RunStanding(
+            phase if rank else standing.phase or phase,
+            standing.state,
+            standing.substate,
+            standing.tick,
+            standing.timestamp,
+            standing.rank,
+        )
+    return RunStanding(
+        phase, _text(message.get("state")), _text(message.get("substate")), number, timestamp, rank
+    )
+
+
+def _later(standing: RunStanding, tick: float | None, timestamp: str, rank: int) -> bool:
+    if tick is not None and standing.tick is not None:
+        return (tick, rank, timestamp) >= (standing.tick, standing.rank, standing.timestamp)
+    if timestamp and standing.timestamp:
+        return (timestamp, rank) >= (standing.timestamp, standing.rank)
+    return True
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,188 @@
+"""STF files."""
+
+from __future__ import annotations
+
+__all__ = ["FileStore"]
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from models.streaming.monitoring import FINAL_STATUSES, FileUpdate
+from repos.ledger_database import reading, writing
+from repos.streaming.monitor_rows import Page, RefusedField, Resource, Row, page_of, window
+from repos.streaming.monitor_tables import RUNS, STF_FILES
+
+#: Values in one statement; SQLite has a limit.
+_AT_ONCE = 500
+
+
+class FileStore(Resource):
+    """STF files; a name is registered once."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        super().__init__(engine, STF_FILES, title="stf file", newest_first=True, order=STF_FILES.c.created_at)
+
+    def register(self, rows: Sequence[Row]) -> list[Row]:
+        """Register files, in one transaction.
+
+        Parameters
+        ----------
+        rows : sequence of `dict`
+            By column; ``run`` is the monitor's key of the run.
+
+        Returns
+        -------
+        files : `list` [`dict`]
+            In the order of `rows`. Those whose names are there already are
+            returned as they are.
+
+        Raises
+        ------
+        repos.streaming.monitor_rows.RefusedField
+            Raised if a run is not there; nothing is registered.
+        """
+        if not rows:
+            return []
+        defaults = {
+            "created_at": datetime.now(UTC),
+            "status": "registered",
+            "machine_state": "physics",
+            "metadata": {},
+            "tf_count": 0,
+        }
+        # Every row with the same columns, so that one statement does for all.
+        names = [c.name for c in STF_FILES.columns if any(c.name in row for row in rows)]
+        empty = dict.fromkeys({*names, *defaults})
+        full = [{**empty, **defaults, "file_id": uuid4(), **row} for row in rows]
+        insert = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
+        with writing(self.engine) as connection:
+            for run in {row["run"] for row in full}:
+                self.check_references(connection, {"run": run})
+            connection.execute(insert(STF_FILES).on_conflict_do_nothing(), full)
+            found = {
+                row["stf_filename"]: row
+                for row in _in_parts(
+                    connection, STF_FILES.c.stf_filename, [row["stf_filename"] for row in full]
+                )
+            }
+        return [found[row["stf_filename"]] for row in full]
+
+    def of_run(self, run_number: int, *, statuses: Collection[str] | None = None) -> list[Row]:
+        """Return files of a run by name."""
+        query = (
+            sa.select(STF_FILES)
+            .join(RUNS, RUNS.c.run_id == STF_FILES.c.run)
+            .where(RUNS.c.run_number == run_number)
+            .order_by(STF_FILES.c.stf_filename)
+        )
+        if statuses is not None:
+            query = query.where(STF_FILES.c.status.in_([str(status) for status in statuses]))
+        with reading(self.engine) as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def update(self, updates: Iterable[FileUpdate]) -> None:
+        """Change files, in one transaction; entries of their metadata that
+        are not named stay.
+
+        Raises
+        ------
+        repos.streaming.monitor_rows.RefusedField
+            Raised if a file is not there; nothing is changed.
+        """
+        by_id: dict[UUID, list[FileUpdate]] = defaultdict(list)
+        for update in updates:
+            by_id[update.file_id].append(update)
+        if not by_id:
+            return
+        with writing(self.engine) as connection:
+            present = {
+                row["file_id"]: row for row in _in_parts(connection, STF_FILES.c.file_id, [*by_id], lock=True)
+            }
+            if missing := [id_ for id_ in by_id if id_ not in present]:
+                raise RefusedField("file_id", f"no file has the id {missing[0]} ({len(missing)} are missing)")
+            changes = []
+            for id_, several in by_id.items():
+                status, metadata = present[id_]["status"], dict(present[id_]["metadata"] or {})
+                for update in several:
+                    # What comes late does not undo the end.
+                    if not (status in FINAL_STATUSES and update.status not in FINAL_STATUSES):
+                        status = str(update.status)
+                    metadata |= update.metadata
+                changes.append({"id_": id_, "status_": status, "metadata_": metadata})
+            statement = (
+                STF_FILES.update()
+                .where(STF_FILES.c.file_id == sa.bindparam("id_"))
+                .values(status=sa.bindparam("status_"), metadata=sa.bindparam("metadata_"))
+            )
+            connection.execute(statement, changes)
+
+    def listed(
+        self,
+        *,
+        run_number: int | None = None,
+        status: str | None = None,
+        machine_state: str | None = None,
+        stf_filename: str | None = None,
+        workflow_id: UUID | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> Page:
+        """Return files, those registered last first, with their
+        ``run_number``.
+
+        Parameters
+        ----------
+        run_number : `int`, optional
+        status, machine_state, stf_filename : `str`, optional
+        workflow_id : `uuid.UUID`, optional
+        start, end : `datetime.datetime`, optional
+            Between which they were registered; aware.
+        limit, offset : `int`, optional
+        """
+        wanted: dict[str, Any] = {
+            "status": status,
+            "machine_state": machine_state,
+            "stf_filename": stf_filename,
+            "workflow_id": workflow_id,
+        }
+        query = (
+            sa.select(STF_FILES, RUNS.c.run_number)
+            .join(RUNS, RUNS.c.run_id == STF_FILES.c.run)
+            .where(*window(STF_FILES.c.created_at, start, end))
+            .where(*(STF_FILES.c[name] == value for name, value in wanted.items() if value is not None))
+            .order_by(STF_FILES.c.created_at.desc(), STF_FILES.c.stf_filename.desc())
+        )
+        if run_number is not None:
+            query = query.where(RUNS.c.run_number == run_number)
+        return page_of(self.engine, query, limit=limit, offset=offset)
+
+    def count(self, run_numbers: Collection[int]) -> int:
+        """Return how many files some runs have."""
+        query = (
+            sa.select(sa.func.count())
+            .select_from(STF_FILES.join(RUNS, RUNS.c.run_id == STF_FILES.c.run))
+            .where(RUNS.c.run_number.in_(run_numbers))
+        )
+        with reading(self.engine) as connection:
+            return int(connection.execute(query).scalar_one())
+
+
+def _in_parts(
+    connection: sa.Connection, column: sa.Column[Any], values: Sequence[Any], *, lock: bool = False
+) -> Iterable[Row]:
+    for start in range(0, len(values), _AT_ONCE):
+        query = sa.select(STF_FILES).where(column.in_(values[start : start + _AT_ONCE]))
+        if lock:
+            # In one order, so that two that change the same files do not wait
+            # for each other.
+            query = query.order_by(STF_FILES.c.file_id).with_for_update()
+        for row in connection.execute(query).mappings():
+            yield dict(row)
