@@ -24,7 +24,9 @@ class AgentStore(Resource):
     """Agents, by the names with which they sign."""
 
     def __init__(self, engine: sa.Engine) -> None:
-        super().__init__(engine, AGENTS, title="system agent", order=AGENTS.c.instance_name)
+        super().__init__(
+            engine, AGENTS, title="system agent", newest_first=True, order=AGENTS.c.last_heartbeat
+        )
 
     def heartbeat(self, values: Mapping[str, Any]) -> tuple[Row, bool]:
         """Take a sign of life; return the agent, and whether it is new.
@@ -69,7 +71,7 @@ class AgentStore(Resource):
         limit: int | None = None,
         offset: int = 0,
     ) -> Page:
-        """Return agents by name.
+        """Return agents, those heard of last first.
 
         Parameters
         ----------

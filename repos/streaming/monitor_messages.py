@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["MessageStore"]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,7 +25,9 @@ class MessageStore(Resource):
     """Messages of the bus, each once, in the order in which they came."""
 
     def __init__(self, engine: sa.Engine) -> None:
-        super().__init__(engine, MESSAGES, title="workflow message", newest_first=True)
+        super().__init__(
+            engine, MESSAGES, title="workflow message", key=MESSAGES.c.message_id, newest_first=True
+        )
 
     def record(self, messages: Sequence[RecordedMessage], heartbeats: Sequence[BusHeartbeat] = ()) -> None:
         """Keep messages and what they tell, in one transaction.
@@ -85,8 +87,8 @@ class MessageStore(Resource):
         namespace: str | None = None,
         execution_id: str | None = None,
         run_id: str | None = None,
-        agent: str | None = None,
-        message_type: str | None = None,
+        sender_agent: str | None = None,
+        message_types: Collection[str] | None = None,
         start: datetime | None = None,
         end: datetime | None = None,
         after: int | None = None,
@@ -97,9 +99,8 @@ class MessageStore(Resource):
 
         Parameters
         ----------
-        namespace, execution_id, run_id, message_type : `str`, optional
-        agent : `str`, optional
-            Who sent it.
+        namespace, execution_id, run_id, sender_agent : `str`, optional
+        message_types : collection [`str`], optional
         start, end : `datetime.datetime`, optional
             Between which they came; aware.
         after : `int`, optional
@@ -110,10 +111,11 @@ class MessageStore(Resource):
             "namespace": namespace,
             "execution_id": execution_id,
             "run_id": run_id,
-            "sender_agent": agent,
-            "message_type": message_type,
+            "sender_agent": sender_agent,
         }
         conditions = [MESSAGES.c[name] == value for name, value in wanted.items() if value is not None]
+        if message_types is not None:
+            conditions.append(MESSAGES.c.message_type.in_(message_types))
         if after is not None:
             conditions.append(MESSAGES.c.received_order > after)
         return self.page(*conditions, *window(MESSAGES.c.sent_at, start, end), limit=limit, offset=offset)

@@ -64,9 +64,10 @@ class Resource:
     engine : `sqlalchemy.Engine`
         See `repos.streaming.database`.
     table : `sqlalchemy.Table`
-        With one column as primary key.
     title : `str`
         What one row is called, in errors.
+    key : `sqlalchemy.Column`, optional
+        By what one row is named; the primary key by default.
     newest_first : `bool`, optional
         Whether rows are listed backwards.
     order : `sqlalchemy.Column`, optional
@@ -79,16 +80,18 @@ class Resource:
         table: sa.Table,
         *,
         title: str,
+        key: sa.Column[Any] | None = None,
         newest_first: bool = False,
         order: sa.Column[Any] | None = None,
     ) -> None:
         self.engine = engine
         self.table = table
         self.title = title
-        (self.key,) = table.primary_key.columns
-        column = self.key if order is None else order
-        keys = (column,) if column is self.key else (column, self.key)
-        self.order = tuple(key.desc() if newest_first else key.asc() for key in keys)
+        (primary,) = table.primary_key.columns
+        self.key: sa.Column[Any] = primary if key is None else key
+        column = primary if order is None else order
+        keys = (column,) if column is primary else (column, primary)
+        self.order = tuple(each.desc() if newest_first else each.asc() for each in keys)
 
     def find(
         self, *conditions: sa.ColumnElement[bool], limit: int | None = None, offset: int = 0
@@ -104,7 +107,7 @@ class Resource:
         return page_of(self.engine, query, limit=limit, offset=offset)
 
     def get(self, key: Any) -> Row | None:
-        """Return the row of this primary key."""
+        """Return the row of this key."""
         rows = self.find(self.key == key, limit=1)
         return rows[0] if rows else None
 

@@ -1,0 +1,108 @@
+"""The monitor for a DAQ in its own process."""
+
+from __future__ import annotations
+
+__all__ = ["EmbeddedDaqMonitor"]
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from models.streaming.monitoring import AgentReport, ExecutionStatus
+from repos.streaming.embedded_monitor import EmbeddedMonitor
+from repos.streaming.monitor_rows import AlreadyThere
+from repos.streaming.monitor_store import MonitorStore
+from simulator.daq.monitor import NewExecution
+
+#: What runners of workflows call themselves.
+_RUNNER = "DAQ_Simulator"
+
+
+class EmbeddedDaqMonitor:
+    """A `simulator.daq.monitor.DaqMonitor` on the monitor's own store.
+
+    Parameters
+    ----------
+    store : `repos.streaming.monitor_store.MonitorStore`
+    """
+
+    def __init__(self, store: MonitorStore) -> None:
+        self._store = store
+        self._monitor = EmbeddedMonitor(store)
+
+    def next_agent_id(self) -> int:
+        """Return a number that no agent has."""
+        return self._store.numbers.next("agent_id")
+
+    def next_execution_number(self, workflow_name: str) -> int:
+        """Return a number that no execution has."""
+        return self._store.numbers.next("workflow_execution_id")
+
+    def next_run_number(self) -> int:
+        """Return a number that no run has."""
+        return self._store.numbers.next("run_number")
+
+    def define_workflow(
+        self, name: str, version: str, *, definition: str, parameter_values: dict[str, Any], created_by: str
+    ) -> int:
+        """Return the key of a workflow's definition. One that is there already
+        is left as it is.
+        """
+        row = self._store.definitions.ensure(
+            {
+                "workflow_name": name,
+                "version": version,
+                "workflow_type": "simulation",
+                "definition": definition,
+                "parameter_values": parameter_values,
+                "created_by": created_by,
+            }
+        )
+        return int(row["id"])
+
+    def ensure_namespace(self, name: str, owner: str) -> None:
+        """Register a namespace if it is not."""
+        self._store.namespaces.ensure(name, owner=owner)
+
+    def begin_execution(self, execution: NewExecution) -> None:
+        """Register an execution that runs."""
+        try:
+            self._store.executions.add({**asdict(execution), "status": str(ExecutionStatus.RUNNING)})
+        except AlreadyThere:
+            # Asked again after an answer that did not arrive.
+            return
+
+    def begin_run(self, run_number: int, execution_id: str, *, at: datetime) -> None:
+        """Register that a run is imminent."""
+        self._store.run_states.ensure(
+            {
+                "run_number": run_number,
+                "phase": "initializing",
+                "state": "imminent",
+                "substate": "preparing",
+                "state_changed_at": at,
+                "updated_at": datetime.now(UTC),
+                "metadata": {
+                    "execution_id": execution_id,
+                    "stf_sampling_rate": None,
+                    "slices_per_sample": None,
+                },
+            }
+        )
+
+    def end_execution(self, execution_id: str, status: ExecutionStatus, *, end_time: datetime) -> None:
+        """Note how an execution ended. One that failed stays failed."""
+        self._monitor.end_execution(execution_id, status, end_time=end_time)
+
+    def report(self, report: AgentReport) -> None:
+        """Take a sign of life."""
+        self._monitor.report(report)
+
+    def is_served(self, namespace: str, *, besides: str) -> bool:
+        """Say whether an agent other than `besides` runs workflows of a
+        namespace.
+        """
+        return any(
+            agent["agent_type"] == _RUNNER and agent["instance_name"] != besides
+            for agent in self._store.agents.alive(namespace)
+        )
