@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 def _no_flag(value: Any) -> Any:
     if isinstance(value, bool):
-        raise ValueError("must be a number, not true or false")  # noqa: TRY004 (pydantic reports it)
+        raise ValueError("must be a number, not true or false")
     return value
 
 

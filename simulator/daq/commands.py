@@ -1,0 +1,195 @@
+"""Commands from the queue: whose they are, and what becomes of them.
+
+Several runners listen to the one queue. A command reaches one of them, which
+need not be the one that it is meant for.
+"""
+
+from __future__ import annotations
+
+__all__ = ["CommandDesk"]
+
+import logging
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from models.errors import InvalidMessage, PromptProcessingError
+from models.streaming.bus import ReceivedMessage
+from models.streaming.daq import DaqWorkflow
+from models.streaming.messages import (
+    Command,
+    RunWorkflow,
+    RunWorkflowFailed,
+    StatusRequest,
+    StopWorkflow,
+    naive_timestamp,
+    read_message,
+)
+from simulator.daq.bus import DaqBus
+from simulator.daq.monitor import DaqMonitor
+
+if TYPE_CHECKING:
+    from simulator.daq.runner import DaqRunner, LoadWorkflow
+
+_log = logging.getLogger(__name__)
+
+#: How often a command is put back for the runner that it is meant for, and
+#: the seconds before that.
+_RETURNS = 20
+_DELAY = 0.5
+#: How many commands are remembered.
+_MEMORY = 1000
+#: Keys of `params` that say where a command goes, as some senders add them.
+_ADDRESS = "namespace"
+
+
+class CommandDesk:
+    """Follows the commands that a runner gets.
+
+    Parameters
+    ----------
+    runner : `simulator.daq.runner.DaqRunner`
+    bus : `simulator.daq.bus.DaqBus`
+    monitor : `simulator.daq.monitor.DaqMonitor`
+    load : `simulator.daq.runner.LoadWorkflow`
+    topic : `str`
+        Where it is said that a command was not followed.
+    returns : `int`, optional
+        How often a command is put back for another runner.
+    delay : `float`, optional
+        Seconds before it is put back.
+    """
+
+    def __init__(
+        self,
+        *,
+        runner: DaqRunner,
+        bus: DaqBus,
+        monitor: DaqMonitor,
+        load: LoadWorkflow,
+        topic: str,
+        returns: int = _RETURNS,
+        delay: float = _DELAY,
+    ) -> None:
+        self._runner = runner
+        self._bus = bus
+        self._monitor = monitor
+        self._load = load
+        self._topic = topic
+        self._limit = returns
+        self._delay = delay
+        self._returned: OrderedDict[str, int] = OrderedDict()
+        self._taken: OrderedDict[str, None] = OrderedDict()
+        self._never = threading.Event()
+
+    def receive(self, message: ReceivedMessage) -> None:
+        """Follow a command, put it back, or say why neither was done."""
+        if message.message_id is not None and message.message_id in self._taken:
+            _log.warning("Command %s came again; it was taken before.", message.message_id)
+            return
+        try:
+            command = read_message(message.text)
+        except InvalidMessage as error:
+            self._fail(None, f"a command cannot be read: {error}")
+        else:
+            if not isinstance(command, Command):
+                self._fail(command.namespace, f"{command.msg_type} is no command that is known here")
+            elif command.namespace not in (None, self._runner.namespace):
+                self._pass_on(command, message)
+            else:
+                self._follow(command)
+        if message.message_id is not None:
+            self._taken[message.message_id] = None
+            _forget(self._taken)
+
+    def _follow(self, command: Command) -> None:
+        if isinstance(command, RunWorkflow):
+            self._run(command)
+        elif isinstance(command, StopWorkflow):
+            self._stop(command)
+        elif isinstance(command, StatusRequest):
+            _log.info("Status: %s.", self._runner.describe())
+
+    def _run(self, command: RunWorkflow) -> None:
+        name = command.workflow_name
+        try:
+            if self._runner.busy:
+                raise InvalidMessage(
+                    f"{self._runner.name} is busy with {self._runner.execution_id or 'another run'}"
+                )
+            workflow = self._read(command)
+            execution_id = self._runner.run_in_background(workflow)
+        except PromptProcessingError as error:
+            self._fail(command.namespace, f"workflow {name} is not run: {error}")
+        except Exception as error:
+            # Nobody but the log would learn of it otherwise.
+            _log.exception("Workflow %s cannot be run.", name)
+            self._fail(command.namespace, f"workflow {name} is not run: {error!r}")
+        else:
+            _log.info("Workflow %s runs as execution %s.", name, execution_id)
+
+    def _read(self, command: RunWorkflow) -> DaqWorkflow:
+        params: dict[str, Any] = dict(command.params)
+        address = params.pop(_ADDRESS, self._runner.namespace)
+        if address != self._runner.namespace:
+            raise InvalidMessage(
+                f"params.namespace: is {address!r}, but the command is for namespace "
+                f"{self._runner.namespace!r}"
+            )
+        for key, value in (("realtime", command.realtime), ("duration", command.duration)):
+            # What the command says beside the parameters is one of them.
+            given = key in command.model_fields_set and value is not None
+            if given and params.setdefault(key, value) != value:
+                raise InvalidMessage(f"params.{key}: is {params[key]!r}, but {key} is {value!r}")
+        workflow = self._load(command.workflow_name, command.config, params)
+        return workflow.model_copy(update={"namespace": self._runner.namespace})
+
+    def _stop(self, command: StopWorkflow) -> None:
+        running = self._runner.execution_id
+        if running is None:
+            _log.warning("Nothing runs that could be stopped.")
+        elif command.execution_id is not None and command.execution_id != running:
+            _log.warning("Execution %s is not stopped: %s is running.", command.execution_id, running)
+        else:
+            _log.info("Execution %s is being stopped.", running)
+            self._runner.stop_run()
+
+    def _pass_on(self, command: Command, message: ReceivedMessage) -> None:
+        """Put a command back that is meant for another runner."""
+        namespace, count = str(command.namespace), self._returned.get(message.text, 0)
+        try:
+            served: bool | None = self._monitor.is_served(namespace, besides=self._runner.name)
+        except PromptProcessingError as error:
+            _log.warning("It is not known who serves namespace %s: %s", namespace, error)
+            served = None
+        if served is False:
+            self._fail(namespace, f"{command.msg_type}: no runner serves namespace {namespace}")
+        elif count >= self._limit:
+            self._fail(
+                namespace,
+                f"{command.msg_type}: the runner of namespace {namespace} does not take its commands",
+            )
+        else:
+            _log.info("A command for namespace %s is put back.", namespace)
+            self._never.wait(self._delay)
+            self._bus.send(message.destination, message.text)
+            self._returned[message.text] = count + 1
+            _forget(self._returned)
+            return
+        self._returned.pop(message.text, None)
+
+    def _fail(self, namespace: str | None, error: str) -> None:
+        """Say where everybody sees it that a command was not followed."""
+        _log.error("Command not followed: %s.", error)
+        failure = RunWorkflowFailed(
+            namespace=namespace or self._runner.namespace,
+            sender=self._runner.name,
+            error=error,
+            timestamp=naive_timestamp(),
+        )
+        self._bus.send(self._topic, failure.to_text())
+
+
+def _forget(memory: OrderedDict[str, Any]) -> None:
+    while len(memory) > _MEMORY:
+        memory.popitem(last=False)

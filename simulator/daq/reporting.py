@@ -1,0 +1,145 @@
+"""Signs of life, and what the monitor is still to be told."""
+
+from __future__ import annotations
+
+__all__ = ["Reporter"]
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from models.errors import InvalidMessage, PromptProcessingError
+from models.streaming.monitoring import AgentReport, ExecutionStatus
+from simulator.daq.monitor import DaqMonitor
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between signs of life, as in the field.
+HEARTBEAT = 60.0
+#: Seconds before the monitor is told again what it did not take.
+_AGAIN = 5.0
+
+
+class Reporter:
+    """Tells the monitor how the agent is, on a thread of its own.
+
+    Parameters
+    ----------
+    monitor : `simulator.daq.monitor.DaqMonitor`
+    describe : callable
+        Returns the sign of life as of now; None before the agent has a name.
+    interval : `float`, optional
+        Seconds between signs of life.
+    again : `float`, optional
+        Seconds before the monitor is told again what it did not take.
+    """
+
+    def __init__(
+        self,
+        *,
+        monitor: DaqMonitor,
+        describe: Callable[[], AgentReport | None],
+        interval: float = HEARTBEAT,
+        again: float = _AGAIN,
+    ) -> None:
+        self._monitor = monitor
+        self._describe = describe
+        self._interval = interval
+        self._again = again
+        self._wake = threading.Condition()
+        self._changed = False
+        self._closing = False
+        self._endings: dict[str, tuple[ExecutionStatus, datetime]] = {}
+        self._silent = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to report."""
+        self._thread = threading.Thread(target=self._run, name="daq-heartbeat", daemon=True)
+        self._thread.start()
+
+    def tell(self) -> None:
+        """Report soon: what the agent does has changed."""
+        with self._wake:
+            self._changed = True
+            self._wake.notify_all()
+
+    def end_execution(self, execution_id: str, status: ExecutionStatus, *, end_time: datetime) -> bool:
+        """Tell how an execution ended: now, or as soon as the monitor takes it.
+
+        Returns
+        -------
+        told : `bool`
+            Whether it is told by now.
+        """
+        if self._try_ending(execution_id, status, end_time):
+            return True
+        with self._wake:
+            self._endings[execution_id] = (status, end_time)
+            self._wake.notify_all()
+        return False
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """Report a last time and end. Safe if never started."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
+        if self._thread is None:
+            return
+        self._thread.join(timeout)
+        for execution_id, (status, _) in self._endings.items():
+            _log.error("The monitor was not told that execution %s is %s.", execution_id, status)
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while True:
+            with self._wake:
+                rest = due - time.monotonic()
+                if self._endings:
+                    rest = min(rest, self._again)
+                self._wake.wait_for(lambda: self._changed or self._closing, max(rest, 0))
+                closing, changed, self._changed = self._closing, self._changed, False
+                endings = dict(self._endings)
+            for execution_id, (status, end_time) in endings.items():
+                if self._try_ending(execution_id, status, end_time):
+                    with self._wake:
+                        del self._endings[execution_id]
+            if closing or changed or time.monotonic() >= due:
+                taken = self._report()
+                due = time.monotonic() + (self._interval if taken else min(self._interval, self._again))
+            if closing:
+                return
+
+    def _report(self) -> bool:
+        try:
+            report = self._describe()
+            if report is not None:
+                self._monitor.report(report)
+        except PromptProcessingError as error:
+            if not self._silent:
+                _log.warning("The monitor takes no sign of life, it is tried again: %s", error)
+            self._silent = True
+        except Exception:
+            # The thread must live on, whatever a monitor's client raises.
+            _log.exception("No sign of life could be given.")
+        else:
+            self._silent = False
+            return True
+        return False
+
+    def _try_ending(self, execution_id: str, status: ExecutionStatus, end_time: datetime) -> bool:
+        try:
+            self._monitor.end_execution(execution_id, status, end_time=end_time)
+        except InvalidMessage as error:
+            _log.error("The monitor refuses that execution %s is %s: %s", execution_id, status, error)
+        except Exception as error:
+            _log.warning(
+                "The monitor could not be told that execution %s is %s, it is tried again: %s",
+                execution_id,
+                status,
+                error,
+            )
+            return False
+        return True

@@ -1,0 +1,71 @@
+"""The files of a run, on disk."""
+
+from __future__ import annotations
+
+__all__ = ["StfFolder"]
+
+import os
+import zlib
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from models.errors import PromptProcessingError
+
+
+class FolderUnusable(PromptProcessingError):
+    """Files cannot be written where they are to be."""
+
+
+class WrittenFile(NamedTuple):
+    """What a file holds.
+
+    Attributes
+    ----------
+    size_bytes : `int`
+    checksum : `str`
+        Adler-32, eight hexadecimal digits.
+    """
+
+    size_bytes: int
+    checksum: str
+
+
+class StfFolder:
+    """A run's folder.
+
+    Parameters
+    ----------
+    path : `pathlib.Path`
+        Made if it is not there.
+
+    Raises
+    ------
+    FolderUnusable
+        Raised if it cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FolderUnusable(f"folder {path} for the run's files cannot be made: {error}") from error
+
+    def write(self, name: str, content: bytes) -> WrittenFile:
+        """Write a file; it is there whole or not at all.
+
+        Raises
+        ------
+        FolderUnusable
+            Raised if it cannot be written; the text names the folder.
+        """
+        temporary = self._path / f".{name}.part"
+        try:
+            temporary.write_bytes(content)
+            temporary.rename(self._path / name)
+        except OSError as error:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise FolderUnusable(f"folder {self._path}: {name} cannot be written: {error}") from error
+        return WrittenFile(len(content), f"{zlib.adler32(content):08x}")
