@@ -1,0 +1,311 @@
+"""Tasks executed here: a command for each file, some at a time.
+
+Two kinds of threads: *workers* run payloads; the *keeper* looks for files of
+datasets, and writes what became of jobs, many at once.
+"""
+
+from __future__ import annotations
+
+__all__ = ["DatasetFiles", "LocalExecutor"]
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+from models.errors import PromptProcessingError, TemporarilyUnavailable
+from models.streaming.datasets import CatalogueFile, DatasetId
+from models.streaming.tasks import FINISHED, JobChanges, TaskSpec, TaskState
+from repos.streaming.local_jobs import FAILED, RUNNING, WAITING, LocalJob, LocalJobs, LocalTask
+from repos.streaming.payload_process import PayloadStopped
+from repos.streaming.payloads import PayloadRunner
+
+_log = logging.getLogger(__name__)
+
+#: Jobs that are told of at once.
+_PAGE = 1000
+#: Seconds between two writes of what became of jobs.
+_FLUSH = 0.1
+#: Seconds between looks for the files of a dataset, while some came and at most.
+POLL = (0.1, 1.0)
+#: Seconds before the database is asked again.
+_BACK_OFF = 1.0
+
+
+class DatasetFiles(Protocol):
+    """What the executor asks of the catalogue; see
+    `services.streaming.catalogue.Catalogue`.
+    """
+
+    def files(self, dataset: DatasetId, *, after: int = 0) -> Sequence[CatalogueFile]:
+        """Return the files of a dataset, less the first `after`."""
+
+    def is_open(self, dataset: DatasetId) -> bool | None:
+        """Say whether a dataset is open; None if there is none."""
+
+
+@dataclass
+class _Work:
+    """A task in hand; the keeper's."""
+
+    task: LocalTask
+    files: int = 0
+    change: int = 0
+    whole: bool = False
+    statuses: dict[int, str] = field(default_factory=dict)
+    due: float = 0.0
+    pause: float = 0.0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether jobs of it are not known to have ended."""
+        return bool(set(self.statuses.values()) - {FINISHED, FAILED})
+
+    def state(self) -> TaskState | None:
+        """How it ended; None while it has not."""
+        if not self.whole or self.is_busy:
+            return None
+        found = set(self.statuses.values())
+        if FAILED not in found:
+            return TaskState.DONE
+        return TaskState.FINISHED if FINISHED in found else TaskState.FAILED
+
+
+class LocalExecutor:
+    """Executes tasks in processes of its own; a
+    `services.streaming.executor.Executor`.
+
+    Parameters
+    ----------
+    jobs : `repos.streaming.local_jobs.LocalJobs`
+    catalogue : `DatasetFiles`
+    runner : `repos.streaming.payloads.PayloadRunner`
+    workers : `int`
+        Payloads that run at once.
+    attempts : `int`
+        How often a file is tried.
+    poll : `tuple` [`float`, `float`], optional
+        Seconds between looks for a dataset's files, while some came and at
+        most.
+    """
+
+    def __init__(
+        self,
+        *,
+        jobs: LocalJobs,
+        catalogue: DatasetFiles,
+        runner: PayloadRunner,
+        workers: int,
+        attempts: int,
+        poll: tuple[float, float] = POLL,
+    ) -> None:
+        self._jobs = jobs
+        self._catalogue = catalogue
+        self._runner = runner
+        self._attempts = attempts
+        self._poll = poll
+        self._works: dict[int, _Work] = {}
+        self._new: queue.SimpleQueue[LocalTask] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[LocalTask, LocalJob] | None] = queue.SimpleQueue()
+        self._changed: queue.SimpleQueue[LocalJob] = queue.SimpleQueue()
+        self._unsaved: dict[int, LocalJob] = {}
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._started = False
+        self._keeper = threading.Thread(target=self._keep, name="local executor", daemon=True)
+        self._workers = [
+            threading.Thread(target=self._work, name=f"payload {number}", daemon=True)
+            for number in range(workers)
+        ]
+
+    def start(self) -> None:
+        """Kill payloads that an earlier process left, and take up its tasks.
+
+        Raises
+        ------
+        models.errors.InvalidConfiguration
+            Raised if the directory cannot be used, or another process uses it.
+        models.errors.TemporarilyUnavailable
+            Raised if the database cannot be reached.
+        """
+        if self._started:
+            return
+        self._runner.open()
+        tasks = self._jobs.open_tasks()
+        self._started = True
+        for task in tasks:
+            self._new.put(task)
+        for thread in (self._keeper, *self._workers):
+            thread.start()
+
+    def submit(self, task: TaskSpec) -> str:
+        """Have a task executed, once; see `services.streaming.executor`."""
+        self.start()
+        kept = self._jobs.add_task(task)
+        self._new.put(kept)
+        self._wake.set()
+        return str(kept.id)
+
+    def status(self, task_id: str) -> TaskState:
+        """Return how a task stands."""
+        state = self._jobs.state(int(task_id))
+        if state is None:
+            raise TemporarilyUnavailable(f"the local executor has no task {task_id}")
+        return state
+
+    def jobs(self, task_id: str, *, cursor: object | None = None) -> JobChanges:
+        """Return jobs of a task that changed, a page at once."""
+        after = cursor if isinstance(cursor, int) else 0
+        found = self._jobs.changes(int(task_id), after=after, limit=_PAGE)
+        last = found[-1][0] if found else after
+        return JobChanges(tuple(job for _, job in found), last, more=len(found) == _PAGE)
+
+    def close(self) -> None:
+        """Kill what runs, to be run again at the next start."""
+        self._stop.set()
+        self._wake.set()
+        self._runner.stop()
+        for _ in self._workers:
+            self._waiting.put(None)
+        for thread in (*self._workers, self._keeper):
+            if thread.is_alive():
+                thread.join()
+        self._runner.close()
+
+    def _work(self) -> None:
+        while not self._stop.is_set() and (item := self._waiting.get()) is not None:
+            task, job = item
+            job = replace(job, status=RUNNING, started=datetime.now(UTC))
+            self._changed.put(job)
+            try:
+                error = self._runner.run(task, job)
+            except PayloadStopped:
+                return
+            except Exception as unexpected:
+                # A worker that ended would be missed by all tasks to come.
+                _log.exception("Job %d on %s fails.", job.id, job.filename)
+                error = f"{type(unexpected).__name__}: {unexpected}"
+            self._judge(task, replace(job, attempts=job.attempts + 1, ended=datetime.now(UTC), error=error))
+
+    def _judge(self, task: LocalTask, job: LocalJob) -> None:
+        """Decide what becomes of a job whose payload has ended."""
+        if job.error is None:
+            self._changed.put(replace(job, status=FINISHED))
+        elif job.attempts < self._attempts:
+            _log.warning(
+                "%s of task %d failed, attempt %d of %d: %s",
+                *(job.filename, task.id, job.attempts, self._attempts, job.error),
+            )
+            again = replace(job, status=WAITING)
+            # In this order: the next attempt has the last word.
+            self._changed.put(again)
+            self._waiting.put((task, again))
+        else:
+            _log.error("%s of task %d failed: %s", job.filename, task.id, job.error)
+            self._changed.put(replace(job, status=FAILED))
+
+    def _keep(self) -> None:
+        while not self._stop.is_set():
+            pause = _BACK_OFF
+            try:
+                pause = self._look()
+            except PromptProcessingError as error:
+                _log.warning("The local executor waits: %s", error)
+            except Exception:
+                # Without this thread no task would ever end.
+                _log.exception("The local executor fails.")
+            self._wake.wait(pause)
+            self._wake.clear()
+        try:
+            self._save()
+        except PromptProcessingError as error:
+            _log.warning("What became of the last payloads is not kept, they run again: %s", error)
+
+    def _look(self) -> float:
+        """Do what is due; return seconds until more is."""
+        while not self._new.empty():
+            task = self._new.get()
+            if task.id not in self._works:
+                self._take_up(task)
+        self._save()
+        now = time.monotonic()
+        for work in list(self._works.values()):
+            if not work.whole and work.due <= now:
+                self._look_for_files(work)
+            if (state := work.state()) is not None and not self._unsaved:
+                self._jobs.end_task(work.task.id, state)
+                self._runner.tidy(work.task)
+                del self._works[work.task.id]
+        if any(work.is_busy for work in self._works.values()):
+            return _FLUSH
+        waits = [work.due - now for work in self._works.values()]
+        return min([max(0.01, wait) for wait in waits], default=self._poll[1])
+
+    def _take_up(self, task: LocalTask) -> None:
+        """Go on with a task where it was left."""
+        try:
+            if self._jobs.state(task.id) is not TaskState.RUNNING:
+                return
+            jobs = self._jobs.jobs(task.id)
+            work = _Work(task, files=len(jobs), change=self._jobs.last_change(task.id))
+        except TemporarilyUnavailable:
+            self._new.put(task)
+            raise
+        self._works[task.id] = work
+        for job in jobs:
+            self._add(work, job)
+
+    def _add(self, work: _Work, job: LocalJob) -> None:
+        # As it is in the database: a task ends when that is written.
+        work.statuses[job.id] = job.status
+        if job.final:
+            return
+        if self._runner.has_succeeded(work.task, job):
+            done = replace(job, status=FINISHED, attempts=job.attempts + 1, error=None)
+            self._changed.put(replace(done, ended=datetime.now(UTC)))
+        else:
+            self._waiting.put((work.task, replace(job, status=WAITING)))
+
+    def _look_for_files(self, work: _Work) -> None:
+        """Make jobs for files that are new in the dataset."""
+        dataset = work.task.spec.input
+        quickest, longest = self._poll
+        try:
+            # Asked first: of a dataset that is closed, all files are there.
+            is_open = self._catalogue.is_open(dataset)
+            files = self._catalogue.files(dataset, after=work.files) if is_open is not None else ()
+        except TemporarilyUnavailable as error:
+            _log.warning("Files of %s cannot be looked for now: %s", dataset, error)
+            work.due = time.monotonic() + max(_BACK_OFF, longest)
+            return
+        if files:
+            for job in self._jobs.add_jobs(work.task.id, files, change=work.change + 1):
+                self._add(work, job)
+            work.change += len(files)
+            work.files += len(files)
+        work.pause = quickest if files else min(longest, max(quickest, work.pause * 2))
+        work.due = time.monotonic() + work.pause
+        static = not work.task.spec.until_closed and is_open is not None
+        # Files attached between the two questions are among those we have.
+        work.whole = static or is_open is False
+
+    def _save(self) -> None:
+        """Write what became of jobs, each in its last state."""
+        while not self._changed.empty():
+            job = self._changed.get()
+            self._unsaved[job.id] = job
+        if not self._unsaved:
+            return
+        rows = []
+        for job in self._unsaved.values():
+            work = self._works[job.task]
+            work.change += 1
+            rows.append((work.change, job))
+        self._jobs.save(rows)
+        for job in self._unsaved.values():
+            self._works[job.task].statuses[job.id] = job.status
+        self._unsaved.clear()

@@ -1,0 +1,225 @@
+"""The files, directories and variables of a payload.
+
+A payload works in a hidden directory, which gets its name when it has
+succeeded: what a file gave is there once, and wholly, whenever we die.
+"""
+
+from __future__ import annotations
+
+__all__ = ["PayloadRunner", "parse_payload"]
+
+import logging
+import shlex
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import filelock
+
+from models.errors import InvalidConfiguration
+from models.streaming.names import parse_stf_filename
+from repos.streaming.local_jobs import LocalJob, LocalTask
+from repos.streaming.payload_process import StopSignal, kill_leftovers, run_payload
+
+_log = logging.getLogger(__name__)
+
+#: Variable by which payloads of an earlier life are known.
+_MARK = "SWF_EXECUTOR"
+#: Where payloads work, in the directory of a task's outputs, and where what
+#: failed is kept.
+_WORK = ".work"
+_FAILED = ".failed"
+#: Seconds to wait for an executor that is just ending.
+_LOCK_TIMEOUT = 10.0
+
+
+def parse_payload(text: str, *, directory: Path, search: str | None) -> tuple[str, ...]:
+    """Return the command that a user wrote, its program as an absolute path.
+
+    It is no shell's: ``sh -c '...'`` is, if one is needed.
+
+    Parameters
+    ----------
+    text : `str`
+    directory : `pathlib.Path`
+        What relative paths of programs are relative to.
+    search : `str` or `None`
+        Directories of programs, as in ``PATH``.
+
+    Raises
+    ------
+    models.errors.InvalidConfiguration
+        Raised if it cannot be split, or there is no such program.
+    """
+    try:
+        program, *arguments = shlex.split(text)
+    except ValueError as error:
+        raise InvalidConfiguration(f"the payload {text!r} is no command: {error or 'it is empty'}") from error
+    name = str(directory / Path(program).expanduser()) if "/" in program else program
+    found = shutil.which(name, path=search)
+    if found is None:
+        raise InvalidConfiguration(
+            f"the payload {text!r}: there is no program {program} that may be executed; "
+            "give its path, or the name of one in PATH"
+        )
+    return str(Path(found).absolute()), *arguments
+
+
+class PayloadRunner:
+    """Runs payloads.
+
+    Parameters
+    ----------
+    command : sequence of `str`
+        See `parse_payload`.
+    directory : `pathlib.Path`
+        What comes out is in ``<output dataset>/<file>/`` of it.
+    environment : mapping
+        What payloads find in their environment besides their own variables.
+    timeout : `float` or `None`
+        Seconds after which a payload is killed.
+    """
+
+    def __init__(
+        self,
+        *,
+        command: Sequence[str],
+        directory: Path,
+        environment: Mapping[str, str],
+        timeout: float | None,
+    ) -> None:
+        self._command = tuple(command)
+        self._directory = directory
+        self._environment = dict(environment)
+        self._timeout = timeout
+        self._stop: StopSignal | None = None
+        self._lock = filelock.FileLock(directory / ".lock", thread_local=False)
+
+    def open(self) -> None:
+        """Take the directory, and kill payloads that an earlier process left.
+
+        Raises
+        ------
+        models.errors.InvalidConfiguration
+            Raised if it cannot be used, or another process uses it.
+        """
+        if self._stop is not None:
+            return
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=_LOCK_TIMEOUT)
+            mark = self._directory / ".executor"
+            if not mark.exists():
+                mark.write_text(uuid.uuid4().hex)
+            self._environment[_MARK] = mark.read_text()
+        except filelock.Timeout as error:
+            raise InvalidConfiguration(
+                f"another agent executes tasks in {self._directory}; stop it, or give this one "
+                "a directory of its own"
+            ) from error
+        except OSError as error:
+            raise InvalidConfiguration(f"tasks cannot be executed in {self._directory}: {error}") from error
+        if killed := kill_leftovers(_MARK, self._environment[_MARK]):
+            _log.warning("%d processes of payloads that an earlier agent left were killed.", killed)
+        self._stop = StopSignal()
+
+    def stop(self) -> None:
+        """Kill all payloads, now and from now on."""
+        if self._stop is not None:
+            self._stop.set()
+
+    def close(self) -> None:
+        """Give the directory back; no payload may run then."""
+        if self._stop is not None:
+            self._stop.close()
+            self._stop = None
+            self._lock.release()
+
+    def run(self, task: LocalTask, job: LocalJob) -> str | None:
+        """Run the payload on a file.
+
+        Returns
+        -------
+        error : `str` or `None`
+            What went wrong; None if all is well, and its outputs in place.
+
+        Raises
+        ------
+        repos.streaming.payload_process.PayloadStopped
+            Raised if it was killed because we end.
+        """
+        if self._stop is None:
+            raise RuntimeError("the directory of payloads is not open")
+        if not Path(job.path).exists():
+            return f"the file {job.path} is not there"
+        outputs = self._outputs(task)
+        name = _file_name(job.filename)
+        work = outputs / _WORK / name
+        try:
+            if work.exists():
+                shutil.rmtree(work)
+            work.mkdir(parents=True)
+        except OSError as error:
+            return f"the directory {work} cannot be made: {error}"
+        error_text = run_payload(
+            self._command,
+            directory=work,
+            environment={**self._environment, **_variables(task, job, work)},
+            timeout=self._timeout,
+            stop=self._stop,
+        )
+        try:
+            if error_text is None:
+                work.rename(outputs / name)
+            else:
+                _keep_failed(work, outputs / _FAILED / name)
+        except OSError as error:
+            return error_text or f"what came out cannot be put in place: {error}"
+        return error_text
+
+    def has_succeeded(self, task: LocalTask, job: LocalJob) -> bool:
+        """Say whether a payload succeeded of which nobody lived to tell."""
+        return (self._outputs(task) / _file_name(job.filename)).is_dir()
+
+    def tidy(self, task: LocalTask) -> None:
+        """Remove what a task that has ended needs no more."""
+        shutil.rmtree(self._outputs(task) / _WORK, ignore_errors=True)
+
+    def _outputs(self, task: LocalTask) -> Path:
+        return self._directory / _file_name(task.spec.output)
+
+
+def _keep_failed(work: Path, place: Path) -> None:
+    """Keep what a failed attempt left, for people to look at."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.parent.mkdir(exist_ok=True)
+    work.rename(place)
+
+
+def _file_name(name: str) -> str:
+    """Return a name as one that no file system minds, and that is not hidden."""
+    quoted = quote(name, safe=" ,+@=:~")
+    return f"%2E{quoted[1:]}" if quoted.startswith(".") else quoted
+
+
+def _variables(task: LocalTask, job: LocalJob, directory: Path) -> dict[str, str]:
+    name = parse_stf_filename(job.filename)
+    return {
+        "SWF_NAMESPACE": task.spec.namespace,
+        "SWF_EXECUTION_ID": task.spec.execution_id or "",
+        "SWF_RUN_NUMBER": task.spec.run_id,
+        "SWF_SCOPE": task.spec.input.scope,
+        "SWF_DATASET": task.spec.input.name,
+        "SWF_OUTPUT_DATASET": task.spec.output,
+        "SWF_OUTPUT_DIRECTORY": str(directory),
+        "SWF_TASK_ID": str(task.id),
+        "SWF_JOB_ID": str(job.id),
+        "SWF_ATTEMPT": str(job.attempts + 1),
+        "SWF_STF_FILE": job.path,
+        "SWF_STF_NAME": job.filename,
+        "SWF_SEQUENCE": str(name.sequence) if name else "",
+        "SWF_SIZE_BYTES": str(job.size_bytes),
+        "SWF_ADLER32": job.adler32,
+    }

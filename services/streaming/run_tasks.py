@@ -1,0 +1,34 @@
+"""What the processing agent needs of where it keeps the runs' tasks."""
+
+from __future__ import annotations
+
+__all__ = ["TaskStore"]
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+from models.streaming.tasks import RunNote, RunTask, TaskPhase
+
+
+class TaskStore(Protocol):
+    """Keeps what is known of the runs of a namespace. Every method raises
+    `models.errors.TemporarilyUnavailable` while the database is away.
+    """
+
+    def note(self, notes: Sequence[RunNote]) -> None:
+        """Keep what messages said, all of it or nothing. A run whose first
+        file is ready gets to `models.streaming.tasks.TaskPhase.SUBMITTING`,
+        once.
+        """
+
+    def task(self, run_id: str) -> RunTask | None:
+        """Return what there is of a run."""
+
+    def tasks(self, phases: Collection[TaskPhase] = ...) -> Sequence[RunTask]:
+        """Return runs of some phases; by default, those that need work."""
+
+    def counts(self) -> Mapping[TaskPhase, int]:
+        """Return how many runs there are of each phase."""
+
+    def save(self, task: RunTask) -> None:
+        """Keep what became of a run that is known."""
