@@ -271,7 +271,7 @@ class StreamingSettings(Settings):
         return {"" if name == ROOT_LOGGER else name: LOG_LEVELS[level] for name, level in names.items()}
 
     def _sqlite(self, name: str) -> str:
-        return f"sqlite:///{self.testbed_directory}/{name}.sqlite3"
+        return f"sqlite:///{self.testbed_directory}/{name}.db"
 
 
 def load_streaming_settings(
