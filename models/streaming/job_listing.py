@@ -36,7 +36,15 @@ class JobQuery:
 
 @dataclass(frozen=True)
 class ListedJob:
-    """A job, under PanDA's names; what is not known is None."""
+    """A job, under PanDA's names; what is not known is None.
+
+    Attributes
+    ----------
+    inputfiles : `tuple` [`str`, ...]
+        Names of its input files; an addition to what the field lists.
+    error : `str` or `None`
+        What went wrong; an addition as well.
+    """
 
     pandaid: int
     jobstatus: str
@@ -55,6 +63,8 @@ class ListedJob:
     noutputdatafiles: int | None = None
     outputfilebytes: int | None = None
     destinationse: str | None = None
+    inputfiles: tuple[str, ...] = ()
+    error: str | None = None
 
 
 @dataclass(frozen=True)
