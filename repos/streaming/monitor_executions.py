@@ -105,14 +105,21 @@ class DefinitionStore(Resource):
             )
             return dict(connection.execute(query).mappings().one())
 
-    def named(self, workflow_name: str | None, version: str | None) -> list[Row]:
+    def listed(
+        self,
+        *,
+        workflow_name: str | None = None,
+        version: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> Page:
         """Return definitions of a name, a version, both or all."""
         conditions = []
         if workflow_name is not None:
             conditions.append(DEFINITIONS.c.workflow_name == workflow_name)
         if version is not None:
             conditions.append(DEFINITIONS.c.version == version)
-        return self.find(*conditions)
+        return self.page(*conditions, limit=limit, offset=offset)
 
 
 class ExecutionStore(Resource):

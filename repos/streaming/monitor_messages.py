@@ -91,7 +91,6 @@ class MessageStore(Resource):
         message_types: Collection[str] | None = None,
         start: datetime | None = None,
         end: datetime | None = None,
-        after: int | None = None,
         limit: int | None = None,
         offset: int = 0,
     ) -> Page:
@@ -103,8 +102,6 @@ class MessageStore(Resource):
         message_types : collection [`str`], optional
         start, end : `datetime.datetime`, optional
             Between which they came; aware.
-        after : `int`, optional
-            Only those with a greater ``received_order``.
         limit, offset : `int`, optional
         """
         wanted = {
@@ -116,9 +113,39 @@ class MessageStore(Resource):
         conditions = [MESSAGES.c[name] == value for name, value in wanted.items() if value is not None]
         if message_types is not None:
             conditions.append(MESSAGES.c.message_type.in_(message_types))
-        if after is not None:
-            conditions.append(MESSAGES.c.received_order > after)
         return self.page(*conditions, *window(MESSAGES.c.sent_at, start, end), limit=limit, offset=offset)
+
+    def following(
+        self,
+        after: int,
+        *,
+        namespace: str | None = None,
+        execution_id: str | None = None,
+        run_ids: Collection[str] | None = None,
+        sender_agents: Collection[str] | None = None,
+        message_types: Collection[str] | None = None,
+        limit: int,
+    ) -> list[Row]:
+        """Return the messages that came next after a ``received_order``.
+
+        Parameters
+        ----------
+        after : `int`
+        namespace, execution_id : `str`, optional
+        run_ids, sender_agents, message_types : collection [`str`], optional
+        limit : `int`
+        """
+        query = sa.select(MESSAGES).where(MESSAGES.c.received_order > after)
+        for name, value in {"namespace": namespace, "execution_id": execution_id}.items():
+            if value is not None:
+                query = query.where(MESSAGES.c[name] == value)
+        several = {"run_id": run_ids, "sender_agent": sender_agents, "message_type": message_types}
+        for name, values in several.items():
+            if values is not None:
+                query = query.where(MESSAGES.c[name].in_(values))
+        with reading(self.engine) as connection:
+            rows = connection.execute(query.order_by(MESSAGES.c.received_order).limit(limit))
+            return [dict(row) for row in rows.mappings()]
 
     def latest(self) -> int:
         """Return the ``received_order`` of the newest message; 0 without any."""

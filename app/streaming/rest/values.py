@@ -1,0 +1,105 @@
+"""Values of fields, as they come in."""
+
+from __future__ import annotations
+
+__all__ = ["Count", "Free", "Integer", "Json", "Moment", "Name", "Number", "Uuid"]
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+
+#: Integers that the databases have.
+_MAX = 2**63 - 1
+
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("Null characters are not allowed.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("Not a valid string.") from None
+    return text
+
+
+def _string(value: Any) -> Any:
+    # As in the field, numbers are taken for text.
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise ValueError("Not a valid string.")
+    return value
+
+
+def _not_blank(text: str) -> str:
+    if not text:
+        raise ValueError("This field may not be blank.")
+    return text
+
+
+def _integer(value: Any) -> int:
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        number = int(str(value)) if isinstance(value, str | int) else None
+    except ValueError:
+        number = None
+    if number is None:
+        raise ValueError("A valid integer is required.")
+    if not -_MAX <= number <= _MAX:
+        raise ValueError("Integer value too large to convert to 64 bits.")
+    return number
+
+
+def _not_negative(number: int) -> int:
+    if number < 0:
+        raise ValueError("Ensure this value is greater than or equal to 0.")
+    return number
+
+
+def _moment(value: Any, info: ValidationInfo) -> datetime:
+    """Read a time; one without a zone is in the monitor's."""
+    try:
+        if not isinstance(value, str):
+            raise ValueError
+        # In a URL, a plus sign may have become a space.
+        moment = datetime.fromisoformat(value.strip().replace(" ", "T", 1).replace(" ", "+"))
+        if moment.tzinfo is None:
+            zone: ZoneInfo = (info.context or {})["zone"]
+            moment = moment.replace(tzinfo=zone)
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            "Datetime has wrong format. Use one of these formats instead: "
+            "YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]."
+        ) from None
+
+
+def _uuid(value: Any) -> UUID:
+    try:
+        return UUID(str(value))
+    except ValueError:
+        raise ValueError("Must be a valid UUID.") from None
+
+
+#: Text that names something.
+Name = Annotated[
+    str,
+    BeforeValidator(_string),
+    AfterValidator(_not_blank),
+    AfterValidator(_storable),
+    Field(max_length=255),
+]
+#: Text of any length.
+Free = Annotated[str, BeforeValidator(_string), AfterValidator(_storable)]
+Integer = Annotated[int, BeforeValidator(_integer)]
+Count = Annotated[int, BeforeValidator(_integer), AfterValidator(_not_negative)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+#: Aware, UTC.
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+Uuid = Annotated[UUID, BeforeValidator(_uuid)]
+#: Whatever JSON may be.
+Json = Any
