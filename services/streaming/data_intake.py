@@ -1,0 +1,198 @@
+"""What messages mean to the data agent.
+
+Whatever the order in which a run's messages come, and however often, what is
+known of the run in the end is the same.
+"""
+
+from __future__ import annotations
+
+__all__ = ["DataIntake", "labels"]
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import PurePosixPath
+from uuid import uuid4
+
+from models.errors import InvalidMessage
+from models.streaming.data_runs import Changes, DataFile, DataRun, FileState
+from models.streaming.messages import (
+    EndRun,
+    Message,
+    PauseRun,
+    ResumeRun,
+    RunImminent,
+    RunMessage,
+    StartRun,
+    StfGen,
+    StfReady,
+)
+from models.streaming.names import dataset_name, parse_stf_filename
+from services.streaming.data_runs import RunStore
+
+_log = logging.getLogger(__name__)
+
+
+def labels(run: DataRun) -> dict[str, str | None]:
+    """Return what a log record about a run is found by."""
+    return {"run_id": run.run_id, "execution_id": run.execution_id}
+
+
+class DataIntake:
+    """Applies messages to what is known of runs.
+
+    Parameters
+    ----------
+    store : `services.streaming.data_runs.RunStore`
+    scope : `str`
+        Of datasets and files.
+    now : callable
+        Returns the present time, aware.
+    """
+
+    def __init__(self, *, store: RunStore, scope: str, now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._scope = scope
+        self._now = now
+
+    def apply(self, messages: Sequence[Message], *, live: bool = True) -> None:
+        """Apply messages, in order, all or none.
+
+        Parameters
+        ----------
+        messages : sequence of `models.streaming.messages.Message`
+        live : `bool`, optional
+            Whether they came now, and are a sign that the run is alive.
+
+        Raises
+        ------
+        models.errors.InvalidMessage
+            Raised if one cannot take effect.
+        models.errors.TemporarilyUnavailable
+            Raised if the database is away.
+        """
+        ours = [m for m in messages if isinstance(m, RunMessage | StfReady)]
+        if not ours:
+            return
+        before = self._store.runs({message.run_id for message in ours})
+        runs = dict(before)
+        announced: dict[tuple[str, str], StfGen] = {}
+        heard: set[str] = set()
+        for message in ours:
+            run = runs.get(message.run_id)
+            if isinstance(message, StfReady):
+                if run is not None:
+                    runs[run.run_id] = replace(run, ready=True, ready_heard=True)
+                    heard.add(run.run_id)
+                continue
+            if isinstance(message, StfGen):
+                announced.setdefault((message.run_id, _plain_name(message)), message)
+            run = self._learn(run, message, live=live)
+            if run is not None:
+                runs[run.run_id] = run
+        files = self._new_files(runs, announced)
+        changed = [run for run_id, run in runs.items() if run != before.get(run_id)]
+        self._store.save(Changes(runs=changed, new_files=files, heard=heard))
+
+    def _learn(self, run: DataRun | None, message: RunMessage, *, live: bool) -> DataRun | None:
+        now = self._now()
+        if run is None:
+            if not isinstance(message, RunImminent | StartRun | StfGen | EndRun):
+                return None
+            # Where run_imminent was missed, its dataset has the usual name.
+            run = DataRun(
+                run_id=message.run_id,
+                scope=self._scope,
+                dataset=dataset_name(message.run_id),
+                first_seen=now,
+                last_sign=now,
+            )
+        if run.execution_id is None and message.execution_id is not None:
+            run = replace(run, execution_id=message.execution_id)
+        if live and run.finished is None:
+            run = replace(run, last_sign=now)
+        if isinstance(message, RunImminent) and not run.announced:
+            return _announce(run, message)
+        if isinstance(message, EndRun):
+            return self._end(run, message)
+        if isinstance(message, PauseRun | ResumeRun):
+            _log.info("Run %s: %s.", run.run_id, message.msg_type, extra=labels(run))
+        return run
+
+    def _end(self, run: DataRun, message: EndRun) -> DataRun:
+        if run.ended is None:
+            _log.info("Run %s ended with %s files.", run.run_id, message.total_stf_files, extra=labels(run))
+            return replace(run, ended=self._now(), total=message.total_stf_files)
+        if message.total_stf_files is None or message.total_stf_files <= (run.total or -1):
+            return run if run.closed else replace(run, end_assumed=False)
+        if run.closed is None:
+            return replace(run, end_assumed=False, total=message.total_stf_files)
+        counts = self._store.counts(run.run_id)
+        have = counts.get(FileState.CATALOGUED, 0) + counts.get(FileState.REGISTERED, 0)
+        complete = have >= message.total_stf_files
+        run = replace(run, total=message.total_stf_files, complete=complete)
+        if complete:
+            return run
+        note = (
+            f"end_run came after the dataset was closed: {have} of {message.total_stf_files} files are in it"
+        )
+        _log.error("Run %s: %s.", run.run_id, note, extra=labels(run))
+        return replace(run, note=note)
+
+    def _new_files(
+        self, runs: dict[str, DataRun], announced: dict[tuple[str, str], StfGen]
+    ) -> list[DataFile]:
+        new = []
+        for run_id in {run_id for run_id, _ in announced}:
+            names = [name for of, name in announced if of == run_id]
+            known = self._store.known(run_id, names)
+            run = runs[run_id]
+            for name in names:
+                if name in known:
+                    continue
+                file = _file(announced[run_id, name], name)
+                if run.closed is not None:
+                    error = f"it came after the dataset {run.scope}:{run.dataset} was closed"
+                    _log.error("Run %s: %s is lost to it: %s.", run_id, name, error, extra=labels(run))
+                    file = replace(file, state=FileState.LATE, error=error)
+                    runs[run_id] = run = replace(run, note=f"{name}: {error}")
+                new.append(file)
+        return new
+
+
+def _announce(run: DataRun, message: RunImminent) -> DataRun:
+    dataset = message.dataset_name
+    if run.dataset_created and dataset != run.dataset:
+        note = f"run_imminent came late and names the dataset {dataset}; the files are in {run.dataset}"
+        _log.error("Run %s: %s.", run.run_id, note, extra=labels(run))
+        run = replace(run, note=note)
+        dataset = run.dataset
+    return replace(
+        run,
+        announced=True,
+        dataset=dataset,
+        container=message.container or run.container,
+        run_conditions=message.run_conditions or {},
+    )
+
+
+def _plain_name(message: StfGen) -> str:
+    name = message.file
+    if PurePosixPath(name).name != name or name.startswith("."):
+        raise InvalidMessage(f"stf_gen: filename: {name!r} is no plain file name")
+    return name
+
+
+def _file(message: StfGen, name: str) -> DataFile:
+    parsed = parse_stf_filename(name)
+    return DataFile(
+        run_id=message.run_id,
+        filename=name,
+        guid=str(uuid4()),
+        sequence=message.sequence if message.sequence is not None else parsed and parsed.sequence,
+        machine_state=message.state,
+        substate=message.substate,
+        expected_size=message.size_bytes,
+        expected_checksum=message.checksum,
+    )

@@ -1,0 +1,204 @@
+"""How a run gets on: dataset, files, stf_ready, end.
+
+What the catalogue is told and what the monitor is told wait for each other no
+more than they must: a monitor that is away leaves no dataset open.
+"""
+
+from __future__ import annotations
+
+__all__ = ["DataLimits", "RunProgress"]
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from models.errors import InvalidMessage, TemporarilyUnavailable
+from models.streaming.data_runs import Changes, DataRun, FileState
+from models.streaming.datasets import DatasetId
+from services.streaming.catalogue import Catalogue
+from services.streaming.data_closing import RunClosing
+from services.streaming.data_files import CatalogueFiles, MonitorFiles
+from services.streaming.data_intake import labels
+from services.streaming.data_runs import RunStore
+from services.streaming.monitor import Monitor
+
+_log = logging.getLogger(__name__)
+
+#: Seconds before a catalogue or monitor that failed is asked again, at first
+#: and at most.
+_BACK_OFF = (0.5, 30.0)
+
+_Step = Callable[[DataRun], tuple[DataRun, float | None]]
+
+
+@dataclass(frozen=True)
+class DataLimits:
+    """How long the data agent waits, and how much it does at once.
+
+    Attributes
+    ----------
+    lifetime : `float`
+        Seconds for which a dataset is kept.
+    deadline : `float`
+        Seconds after a run's end until its dataset is closed without files
+        that are not there.
+    silence : `float`
+        Seconds without a sign of life after which a run is over that belongs
+        to no execution that runs.
+    settling : `float`
+        Seconds without a sign of life after which a run is over whose
+        execution is over.
+    courtesy : `float`
+        Seconds for which a run's files wait for its run_imminent.
+    batch : `int`
+        Files that the catalogue is given at once.
+    memory : `float`
+        Seconds for which the files of finished runs are remembered.
+    """
+
+    lifetime: float = 7 * 86400.0
+    deadline: float = 60.0
+    silence: float = 3600.0
+    settling: float = 30.0
+    courtesy: float = 3.0
+    batch: int = 500
+    memory: float = 30 * 86400.0
+
+
+class RunProgress:
+    """Does what is due for a run, as far as catalogue and monitor let it.
+
+    Parameters
+    ----------
+    store : `services.streaming.data_runs.RunStore`
+    catalogue : `services.streaming.catalogue.Catalogue`
+    monitor : `services.streaming.monitor.Monitor`
+    to_catalogue, to_monitor, closing
+        Do the parts of it.
+    now : callable
+        Returns the present time, aware.
+    limits : `DataLimits`
+    """
+
+    def __init__(
+        self,
+        *,
+        store: RunStore,
+        catalogue: Catalogue,
+        monitor: Monitor,
+        to_catalogue: CatalogueFiles,
+        to_monitor: MonitorFiles,
+        closing: RunClosing,
+        now: Callable[[], datetime],
+        limits: DataLimits,
+    ) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._monitor = monitor
+        self._to_catalogue = to_catalogue
+        self._to_monitor = to_monitor
+        self._closing = closing
+        self._now = now
+        self._limits = limits
+        self._failures: dict[tuple[str, str], tuple[int, datetime, str]] = {}
+
+    @property
+    def trouble(self) -> str | None:
+        """What the catalogue or the monitor said last that failed."""
+        for _, _, error in list(self._failures.values()):
+            return error
+        return None
+
+    def advance(self, run: DataRun) -> float | None:
+        """Do what is due for a run; return the seconds until more is, None if
+        that depends on messages alone.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the agent's own database is away.
+        """
+        patience = (run.first_seen - self._now()).total_seconds() + self._limits.courtesy
+        if not run.announced and patience > 0:
+            return patience
+        dues: list[float | None] = []
+        for part, step, give_up in (
+            ("catalogue", self._with_catalogue, self._closing.give_up),
+            ("monitor", self._with_monitor, self._unknown_to_monitor),
+        ):
+            run, due = self._guarded(run, part, step, give_up)
+            dues.append(due)
+        return min((due for due in dues if due is not None), default=None)
+
+    def _guarded(
+        self, run: DataRun, part: str, step: _Step, give_up: Callable[[DataRun, str], DataRun]
+    ) -> tuple[DataRun, float | None]:
+        key = run.run_id, part
+        attempts, due, _ = self._failures.get(key, (0, self._now(), ""))
+        if due > self._now():
+            return run, (due - self._now()).total_seconds()
+        try:
+            run, seconds = step(run)
+        except (TemporarilyUnavailable, InvalidMessage) as error:
+            # The step may have stored something before it failed.
+            run = self._store.runs([run.run_id])[run.run_id]
+            if isinstance(error, InvalidMessage) and self._closing.overdue(run):
+                given_up = give_up(run, str(error))
+                if given_up is not run:
+                    self._failures.pop(key, None)
+                    return given_up, 0.0
+            first, longest = _BACK_OFF
+            wait = min(longest, first * 2 ** min(attempts, 10))
+            self._failures[key] = attempts + 1, self._now() + timedelta(seconds=wait), str(error)
+            if attempts == 0:
+                _log.error("Run %s: the %s fails: %s", run.run_id, part, error, extra=labels(run))
+            return run, wait
+        if self._failures.pop(key, None):
+            _log.info("Run %s: the %s works again.", run.run_id, part, extra=labels(run))
+        return run, seconds
+
+    def _with_catalogue(self, run: DataRun) -> tuple[DataRun, float | None]:
+        if run.closed is not None:
+            return run, None
+        if not run.dataset_created:
+            self._catalogue.create_dataset(DatasetId(run.scope, run.dataset), lifetime=self._limits.lifetime)
+            run = replace(run, dataset_created=True)
+            self._store.save(Changes(runs=[run]))
+        if self._to_catalogue.advance(run):
+            return run, 0.0
+        run, seconds = self._closing.advance(run)
+        if run.closed is None and (due := self._store.next_due(run.run_id)) is not None:
+            again = max(0.0, (due - self._now()).total_seconds())
+            seconds = again if seconds is None else min(seconds, again)
+        return run, seconds
+
+    def _with_monitor(self, run: DataRun) -> tuple[DataRun, float | None]:
+        if not run.run_opened:
+            self._monitor.open_run(
+                int(run.run_id), start_time=run.first_seen, run_conditions=run.run_conditions
+            )
+            run = replace(run, run_opened=True)
+            self._store.save(Changes(runs=[run]))
+        run, more = self._to_monitor.advance(run)
+        if more:
+            return run, 0.0
+        if run.closed is not None:
+            self._monitor.close_run(int(run.run_id), end_time=run.ended or run.closed)
+            run = replace(run, finished=self._now())
+            self._store.save(Changes(runs=[run]))
+        return run, None
+
+    def _unknown_to_monitor(self, run: DataRun, reason: str) -> DataRun:
+        if run.closed is None:
+            return run
+        said = f"the monitor refuses the run: {reason}"
+        _log.error("Run %s: %s.", run.run_id, said, extra=labels(run))
+        lost = [
+            replace(file, state=FileState.FAILED, error=said)
+            for file in self._store.files(run.run_id, FileState.CATALOGUED)
+        ]
+        note = f"{run.note}; {said}" if run.note else said
+        run = replace(run, finished=self._now(), note=note)
+        self._store.save(Changes(runs=[run], files=lost))
+        return run
