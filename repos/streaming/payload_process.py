@@ -11,8 +11,9 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 import psutil
 
@@ -94,7 +95,7 @@ def run_payload(
     ours, theirs = os.pipe2(os.O_CLOEXEC)
     try:
         try:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603  # the user's own command
                 command,
                 cwd=directory,
                 env=environment,
@@ -158,11 +159,9 @@ def _end(process: subprocess.Popen[bytes], exited: int) -> None:
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
-    try:
+    # It may be gone, or have become another user's.
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):
-        # It is gone, or it became another user's.
-        pass
 
 
 def _drain(output: int, log: _Log, *, once: bool = False) -> bool:
@@ -189,7 +188,7 @@ class _Log:
         self._tail = bytearray()
         self._left_out = 0
 
-    def __enter__(self) -> _Log:
+    def __enter__(self) -> Self:
         return self
 
     def write(self, chunk: bytes) -> None:

@@ -1,0 +1,171 @@
+"""A task is followed to its end, and with it the files of its run."""
+
+from __future__ import annotations
+
+__all__ = ["Followed", "Follower", "Progress"]
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from models.errors import InvalidMessage
+from models.streaming.monitoring import FileUpdate, StfStatus
+from models.streaming.tasks import TERMINAL_TASKS, TaskState
+from services.streaming.executor import Executor
+from services.streaming.file_claims import Claimant, JobIndex
+from services.streaming.monitor import Monitor
+
+_log = logging.getLogger(__name__)
+
+#: Files that a task may still change.
+_OPEN = frozenset({StfStatus.REGISTERED, StfStatus.PROCESSING})
+#: Files that are changed at once, and seconds for which a look goes on.
+_HANDFUL = 200
+_SLICE = 1.0
+#: Seconds between looks at files while no job has changed.
+_ROWS = 2.0
+#: Seconds for which files whose jobs ended may still be missing at the monitor
+#: when their task has ended.
+_LATE = 60.0
+
+
+@dataclass
+class Followed:
+    """What is remembered of a task while it is followed; all of it can be
+    found out again.
+    """
+
+    run_number: int
+    claimant: Claimant
+    jobs: JobIndex = field(default_factory=JobIndex)
+    cursor: object | None = None
+    looked: float = float("-inf")
+    ended: float | None = None
+    dirty: bool = True
+    revived: bool = False
+    in_hand: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a look brought.
+
+    Attributes
+    ----------
+    state : `models.streaming.tasks.TaskState`
+    processed, failed : `int`
+        Files that got their last status now.
+    totals : `tuple` [`int`, `int`] or `None`
+        Files processed and failed, once the task has ended, and all files
+        have their last status.
+    more : `bool`
+        Whether to look again at once.
+    """
+
+    state: TaskState
+    processed: int = 0
+    failed: int = 0
+    totals: tuple[int, int] | None = None
+    more: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing more happens."""
+        return self.totals is not None
+
+
+class Follower:
+    """Looks at tasks.
+
+    Parameters
+    ----------
+    executor : `services.streaming.executor.Executor`
+    monitor : `services.streaming.monitor.Monitor`
+    """
+
+    def __init__(self, *, executor: Executor, monitor: Monitor) -> None:
+        self._executor = executor
+        self._monitor = monitor
+
+    def look(self, followed: Followed) -> Progress:
+        """See how a task and its jobs stand, and have the monitor know.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the executor or the monitor cannot be reached; what was
+            done by then stands.
+        """
+        begun = time.monotonic()
+        # Asked first: the jobs of a task that has ended are as they stay.
+        state = self._executor.status(followed.claimant.task_id)
+        changes = self._executor.jobs(followed.claimant.task_id, cursor=followed.cursor)
+        followed.revived |= followed.jobs.add(changes.jobs)
+        followed.cursor = changes.cursor
+        followed.dirty |= bool(changes.jobs)
+        if changes.more:
+            return Progress(state, more=True)
+        ended = state in TERMINAL_TASKS
+        if not (ended or followed.dirty or begun - followed.looked > _ROWS):
+            return Progress(state)
+        statuses = {*_OPEN, StfStatus.FAILED} if followed.revived else _OPEN
+        rows = self._monitor.files(followed.run_number, statuses=statuses)
+        final = state if ended else None
+        updates = [u for row in rows if (u := followed.claimant.update(row, followed.jobs, final))]
+        done = self._apply(followed, updates, begun)
+        processed = sum(update.status is StfStatus.PROCESSED for update in updates[:done])
+        failed = sum(update.status is StfStatus.FAILED for update in updates[:done])
+        followed.in_hand = sum(row.status in _OPEN for row in rows) - processed - failed
+        if done < len(updates):
+            return Progress(state, processed, failed, more=True)
+        followed.dirty, followed.revived, followed.looked = False, False, begun
+        totals = self._sum_up(followed) if ended else None
+        return Progress(state, processed, failed, totals=totals)
+
+    def _apply(self, followed: Followed, updates: Sequence[FileUpdate], begun: float) -> int:
+        """Change files for some time; return how many."""
+        done = 0
+        while done < len(updates) and (done == 0 or time.monotonic() - begun < _SLICE):
+            handful = updates[done : done + _HANDFUL]
+            try:
+                self._monitor.update_files(followed.run_number, handful)
+            except InvalidMessage:
+                for update in handful:
+                    self._apply_one(followed, update)
+            done += len(handful)
+        return done
+
+    def _apply_one(self, followed: Followed, update: FileUpdate) -> None:
+        try:
+            self._monitor.update_files(followed.run_number, [update])
+        except InvalidMessage as error:
+            _log.error("The monitor refuses that a file of run %d is %s: %s", *_say(followed, update), error)
+
+    def _sum_up(self, followed: Followed) -> tuple[int, int] | None:
+        """Count the files of a task that has ended; None while some that it
+        had are not at the monitor.
+        """
+        now = time.monotonic()
+        if followed.ended is None:
+            followed.ended = now
+        rows = self._monitor.files(followed.run_number)
+        missing = followed.jobs.without(row.stf_filename for row in rows)
+        if missing and now - followed.ended < _LATE:
+            return None
+        if missing:
+            _log.error(
+                "Task %s of run %d has ended, but %d of its files are not registered at the monitor, "
+                "such as %s.",
+                *(followed.claimant.task_id, followed.run_number, len(missing), missing[0]),
+            )
+        if any(row.status in _OPEN and followed.claimant.may_claim(row) for row in rows):
+            # They were registered while we looked.
+            followed.dirty = True
+            return None
+        processed = sum(row.status in (StfStatus.PROCESSED, StfStatus.DONE) for row in rows)
+        return processed, sum(row.status is StfStatus.FAILED for row in rows)
+
+
+def _say(followed: Followed, update: FileUpdate) -> tuple[int, str]:
+    return followed.run_number, update.status.value
