@@ -56,7 +56,8 @@ class TestbedConfig:
     workflow, version, description : `str`
         The workflow.
     config : `str`
-        By which a runner finds the same file: a name, or an absolute path.
+        By which a runner, wherever it works, finds the same file: the name
+        of a packaged one, or an absolute path.
     namespace : `str`
         Whose messages these are.
     agents : `dict` [`str`, `AgentSection`]
@@ -73,6 +74,8 @@ class TestbedConfig:
         All sections, merged; JSON.
     sources : `tuple` [`pathlib.Path`, ...]
         The files that were read.
+    testbed_file : `pathlib.Path` or `None`
+        The active testbed file, absolute.
     """
 
     workflow: str
@@ -88,6 +91,7 @@ class TestbedConfig:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
     sources: tuple[Path, ...] = ()
+    testbed_file: Path | None = None
 
 
 def load_testbed_config(
@@ -122,7 +126,8 @@ def load_testbed_config(
     reader = _Reader((directory or Path.cwd()).absolute())
     path = reader.find_workflow(asked)
     own = reader.read_workflow(path)
-    active = reader.read_testbed(settings.testbed_config)
+    testbed_file = reader.find_testbed(settings.testbed_config)
+    active = reader.read(testbed_file) if testbed_file else {}
     active.pop("workflow", None)
     merged = _over(active, own)
     given = {name: value for name, value in (parameters or {}).items() if value is not None}
@@ -138,7 +143,7 @@ def load_testbed_config(
         workflow=head["name"],
         version=head.get("version", "1.0"),
         description=head.get("description", ""),
-        config=path.stem if path.parent in (PACKAGED, reader.local) else str(path),
+        config=path.stem if path.parent == PACKAGED else str(path),
         namespace=_namespace(merged, reader.sources),
         agents={name: AgentSection(**entry) for name, entry in merged.get("agents", {}).items()},
         daq=_daq_parameters(merged),
@@ -150,6 +155,7 @@ def load_testbed_config(
         parameters=given,
         values=merged,
         sources=tuple(reader.sources),
+        testbed_file=testbed_file,
     )
 
 
@@ -220,11 +226,10 @@ class _Reader:
             )
         return found
 
-    def read_testbed(self, named: str | None) -> _Data:
-        """Return the active testbed file; nothing if there is none."""
+    def find_testbed(self, named: str | None) -> Path | None:
+        """Return the active testbed file; None if there is none."""
         if not named:
-            default = self.local / _TESTBED_FILE
-            return self._read(default) if default.is_file() else {}
+            return _first([self.local / _TESTBED_FILE])
         places = [_from(self.directory, named)]
         if "/" not in named:
             places = [self.local / named, *places, PACKAGED / named]
@@ -232,7 +237,7 @@ class _Reader:
         if found is None:
             tried = ", ".join(map(str, places))
             raise InvalidConfiguration(f"SWF_TESTBED_CONFIG: there is no file {named}; looked for {tried}")
-        return self._read(found)
+        return found
 
     def read_workflow(self, path: Path, chain: tuple[Path, ...] = ()) -> _Data:
         """Return what a file says, with what lies beneath it and its includes."""
@@ -240,7 +245,7 @@ class _Reader:
             names = " -> ".join(part.name for part in (*chain, path))
             raise InvalidConfiguration(f"{chain[0]}: files that name each other: {names}")
         chain = (*chain, path)
-        data = self._read(path)
+        data = self.read(path)
         head = dict(data.get("workflow", {}))
         includes, base = head.pop("includes", []), head.pop("config", None)
         if "workflow" in data:
@@ -264,7 +269,8 @@ class _Reader:
             )
         return found
 
-    def _read(self, path: Path) -> _Data:
+    def read(self, path: Path) -> _Data:
+        """Return what a file says, checked."""
         try:
             data = tomllib.loads(path.read_text())
         except (OSError, ValueError) as error:

@@ -54,6 +54,7 @@ def test_packaged_files_have_the_references_values(tmp_path: Path) -> None:
     short = load(tmp_path)
     assert short.daq == {**default.daq, "stf_count": 3}
     assert (short.poll_interval, short.poll_timeout, short.container) == (60, 0, None)
+    assert (short.config, short.testbed_file) == ("prompt_processing", None)
     assert packaged_workflows() == ["prompt_processing", "prompt_processing_default"]
 
 
@@ -197,7 +198,7 @@ def test_candidates_of_a_name(tmp_path: Path) -> None:
     assert load(tmp_path, "x").sources[0] == tmp_path / "workflows" / "x_default.toml"
     write(tmp_path, x=HEAD)
     assert load(tmp_path, "x").sources[0] == tmp_path / "workflows" / "x.toml"
-    assert load(tmp_path, "x").config == "x"
+    assert load(tmp_path, "x").config == str(tmp_path / "workflows" / "x.toml")
     (tmp_path / "own.toml").write_text(HEAD)
     assert load(tmp_path, "./own.toml").config == str(tmp_path / "own.toml")
     assert load(tmp_path, "own.toml").workflow == "own"
