@@ -52,7 +52,7 @@ class LocalJobListing:
             conditions.append(changed >= sa.literal(query.since, LOCAL_JOBS.c.created.type))
         joined = LOCAL_JOBS.join(LOCAL_TASKS, LOCAL_TASKS.c.id == LOCAL_JOBS.c.task)
         counts = (
-            sa.select(LOCAL_JOBS.c.status, sa.func.count())
+            sa.select(LOCAL_JOBS.c.status, sa.func.count().label("total"))
             .select_from(joined)
             .where(*conditions)
             .group_by(LOCAL_JOBS.c.status)
@@ -67,7 +67,7 @@ class LocalJobListing:
             .limit(query.limit + 1)
         )
         with reading(self._engine) as connection:
-            summary: dict[str, int] = dict(connection.execute(counts).tuples())
+            summary = {row.status: row.total for row in connection.execute(counts)}
             rows = list(connection.execute(jobs).mappings())
         return JobListing([_listed(row) for row in rows[: query.limit]], summary, len(rows) > query.limit)
 

@@ -292,8 +292,13 @@ def _listing(
 
 
 def _message(row: Row) -> Answer:
-    content = json.dumps(row["message_content"])
-    return {**_chosen(row, _MESSAGE_FIELDS), "payload_summary": content[:_SUMMARY]}
+    content = row["message_content"]
+    if content is None:
+        # What could not be read is kept as it came.
+        text = str((row["message_metadata"] or {}).get("text", ""))
+    else:
+        text = json.dumps(content)
+    return {**_chosen(row, _MESSAGE_FIELDS), "payload_summary": text[:_SUMMARY]}
 
 
 def _file(row: Row) -> Answer:
