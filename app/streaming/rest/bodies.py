@@ -10,6 +10,7 @@ __all__ = [
     "AgentBody",
     "DefinitionBody",
     "ExecutionBody",
+    "FileChange",
     "HeartbeatBody",
     "LogBody",
     "MessageBody",
@@ -137,6 +138,14 @@ class StfFileBody(Body):
         """Return the file's id, and when it was registered."""
         file_id: UUID = uuid4()
         return {"file_id": file_id, "created_at": _now()}
+
+
+class FileChange(Body):
+    """A change of one file among several."""
+
+    file_id: Uuid
+    status: Annotated[Name, AfterValidator(_stf_status)]
+    metadata: dict[str, Any] = Field(default_factory=dict)
 
 
 class RunStateBody(Body):

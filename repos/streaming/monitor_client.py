@@ -1,0 +1,284 @@
+"""The monitor over HTTP: that of this project, or the one in the field."""
+
+from __future__ import annotations
+
+__all__ = ["MonitorClient"]
+
+import itertools
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel, ValidationError
+
+from models.errors import InvalidMessage, TemporarilyUnavailable
+from models.streaming.monitoring import (
+    FINAL_STATUSES,
+    AgentReport,
+    Execution,
+    ExecutionStatus,
+    FileUpdate,
+    NewStfFile,
+    Run,
+    RunState,
+    StfFile,
+    StfStatus,
+)
+from repos.streaming.monitor_http import Conflict, MonitorHttp, NotSupported
+
+#: Files in one request.
+_AT_ONCE = 1000
+
+#: What can stand between two slashes of a URL.
+_SEGMENT = re.compile(r"(?!\.{1,2}$)[^/\x00-\x1f\ud800-\udfff]+")
+
+_Row = TypeVar("_Row", bound=BaseModel)
+
+
+class MonitorClient:
+    """A `services.streaming.monitor.Monitor` that asks one over HTTP.
+
+    The monitor in the field takes files one by one, replaces their metadata
+    as a whole and has no filter for runs; this one here takes lists. Which
+    one it is shows when it is first sent a list.
+
+    Parameters
+    ----------
+    http : `repos.streaming.monitor_http.MonitorHttp`
+    """
+
+    def __init__(self, http: MonitorHttp) -> None:
+        self._http = http
+        self._keys: dict[int, int] = {}
+        self._takes_lists = True
+
+    def close(self) -> None:
+        """Let go of its connections."""
+        self._http.close()
+
+    def next_agent_id(self) -> int:
+        """Return a number that no agent has."""
+        answer = self._http.request("POST", "state/next-agent-id/", body={})
+        try:
+            return int(answer["agent_id"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise TemporarilyUnavailable(f"the monitor gave no agent id: {answer!r:.200}") from error
+
+    def report(self, report: AgentReport) -> None:
+        """Take a sign of life."""
+        body = report.model_dump(mode="json")
+        if not report.metadata:
+            del body["metadata"]
+        self._http.request("POST", "systemagents/heartbeat/", body=body)
+
+    def add_subscriber(self, name: str, description: str) -> None:
+        """Note that an agent listens to a destination."""
+        body = {"subscriber_name": name, "description": description, "is_active": True, "fraction": 1.0}
+        try:
+            self._http.request("POST", "subscribers/", body=body)
+        except Conflict:
+            return
+
+    def open_run(
+        self, run_number: int, *, start_time: datetime, run_conditions: Mapping[str, Any] | None = None
+    ) -> Run:
+        """Register a run, or return the one of this number."""
+        body = {
+            "run_number": run_number,
+            "start_time": start_time.isoformat(),
+            "run_conditions": dict(run_conditions or {}),
+        }
+        try:
+            run = _read(Run, self._http.request("POST", "runs/", body=body))
+        except Conflict:
+            return _read(Run, self._http.get(f"runs/{self._key(run_number)}/"))
+        self._keys[run_number] = run.run_id
+        return run
+
+    def close_run(self, run_number: int, *, end_time: datetime) -> None:
+        """Note the end of a run.
+
+        Raises
+        ------
+        models.errors.InvalidMessage
+            Raised if there is no run of this number.
+        """
+        self._http.request("PATCH", f"runs/{self._key(run_number)}/", body={"end_time": end_time.isoformat()})
+
+    def register_files(self, run_number: int, files: Sequence[NewStfFile]) -> Sequence[StfFile]:
+        """Register files of a run, in this order; those that are there
+        already are returned as they are.
+
+        Raises
+        ------
+        models.errors.InvalidMessage
+            Raised if there is no run of this number, or a file is refused;
+            files before it were registered.
+        """
+        if not files:
+            return []
+        try:
+            return self._register(run_number, files)
+        except InvalidMessage:
+            # The monitor's database may be another than when this was looked up.
+            if self._keys.pop(run_number, None) is None:
+                raise
+        return self._register(run_number, files)
+
+    def files(self, run_number: int, *, statuses: Collection[StfStatus] | None = None) -> Sequence[StfFile]:
+        """Return files of a run, of some statuses or of all."""
+        params = {"run_number": str(run_number)}
+        if statuses is not None and len(statuses) == 1:
+            params["status"] = str(next(iter(statuses)))
+        rows = _read_all(StfFile, self._http.get("stf-files/", params))
+        chosen = [row for row in rows if statuses is None or row.status in statuses]
+        return sorted(chosen, key=lambda row: row.stf_filename)
+
+    def update_files(self, run_number: int, updates: Sequence[FileUpdate]) -> None:
+        """Change files of a run.
+
+        Raises
+        ------
+        models.errors.InvalidMessage
+            Raised if one is not there or refused; ones before it were changed.
+        """
+        if self._takes_lists:
+            try:
+                for part in _parts([update.model_dump(mode="json") for update in updates]):
+                    self._http.request("PATCH", "stf-files/", body=part)
+            except NotSupported:
+                self._takes_lists = False
+            else:
+                return
+        present = {row.file_id: row for row in self.files(run_number)}
+        for update in updates:
+            row = present.get(update.file_id)
+            if row is None:
+                raise InvalidMessage(f"file_id: run {run_number} has no file with the id {update.file_id}")
+            late = row.status in FINAL_STATUSES and update.status not in FINAL_STATUSES
+            after = row.model_copy(
+                update={
+                    "status": row.status if late else update.status,
+                    "metadata": {**row.metadata, **update.metadata},
+                }
+            )
+            if after != row:
+                body = after.model_dump(mode="json", include={"status", "metadata"})
+                self._http.request("PATCH", f"stf-files/{row.file_id}/", body=body)
+                present[row.file_id] = after
+
+    def execution(self, execution_id: str) -> Execution | None:
+        """Return an execution; None if there is none of this id."""
+        # Nothing has the id that no URL can have.
+        path = quote(execution_id, safe="")
+        row = self._http.find(f"workflow-executions/{path}/") if _SEGMENT.fullmatch(execution_id) else None
+        return None if row is None else _read(Execution, row)
+
+    def end_execution(self, execution_id: str, status: ExecutionStatus, *, end_time: datetime) -> None:
+        """Note how an execution ended. One that failed stays failed.
+
+        Raises
+        ------
+        models.errors.InvalidMessage
+            Raised if there is none of this id.
+        """
+        execution = self.execution(execution_id)
+        if execution is None:
+            raise InvalidMessage(f"execution_id: there is no execution {execution_id}")
+        if execution.status == ExecutionStatus.FAILED or (
+            execution.status == ExecutionStatus.TERMINATED and status is ExecutionStatus.COMPLETED
+        ):
+            return
+        body = {"status": str(status), "end_time": end_time.isoformat()}
+        path = quote(execution_id, safe="")
+        self._http.request("PATCH", f"workflow-executions/{path}/", body=body)
+
+    def executions(self, namespace: str, *, status: ExecutionStatus) -> Sequence[Execution]:
+        """Return executions of a namespace that stand like this."""
+        params = {"namespace": namespace, "status": str(status)}
+        return _read_all(Execution, self._http.get("workflow-executions/", params))
+
+    def run_state(self, run_number: int) -> RunState | None:
+        """Return how a run stands; None if nobody told."""
+        row = self._http.find(f"run-states/{run_number}/")
+        return None if row is None else _read(RunState, row)
+
+    def messages(self, execution_id: str) -> Sequence[Mapping[str, Any]]:
+        """Return the bodies of the bus's messages about an execution, the
+        oldest first; empty where the monitor records none.
+        """
+        rows = self._http.get("workflow-messages/", {"execution_id": execution_id})
+        if not isinstance(rows, list):
+            raise TemporarilyUnavailable("the monitor: its messages are no list")
+        rows = [row for row in rows if isinstance(row, dict) and row.get("is_successful") is not False]
+        if rows and str(rows[0].get("sent_at")) >= str(rows[-1].get("sent_at")):
+            # The newest first, as here and in the field.
+            rows.reverse()
+        bodies = [row.get("message_content") for row in rows]
+        return [body for body in bodies if isinstance(body, dict)]
+
+    def _key(self, run_number: int) -> int:
+        """Return the monitor's key of a run."""
+        if run_number not in self._keys:
+            rows = _read_all(Run, self._http.get("runs/", {"run_number": str(run_number)}))
+            # All of them, where the monitor does not look for one.
+            self._keys.update({row.run_number: row.run_id for row in rows})
+        try:
+            return self._keys[run_number]
+        except KeyError:
+            raise InvalidMessage(f"run_number: the monitor has no run {run_number}") from None
+
+    def _register(self, run_number: int, files: Sequence[NewStfFile]) -> list[StfFile]:
+        key = self._key(run_number)
+        bodies = [{"run": key, **file.model_dump(mode="json")} for file in files]
+        if self._takes_lists:
+            try:
+                parts = [self._http.request("POST", "stf-files/", body=part) for part in _parts(bodies)]
+                return [row for part in parts for row in _read_all(StfFile, part)]
+            except NotSupported:
+                self._takes_lists = False
+        known: dict[str, StfFile] | None = None
+        rows = []
+        for body in bodies:
+            name = body["stf_filename"]
+            if known is None or name not in known:
+                try:
+                    rows.append(_read(StfFile, self._http.request("POST", "stf-files/", body=body)))
+                    continue
+                except Conflict:
+                    # Where one is there, others will be: look once.
+                    if known is None:
+                        known = {row.stf_filename: row for row in self.files(run_number)}
+                    if name not in known:
+                        known |= self._named(name)
+            rows.append(known[name])
+        return rows
+
+    def _named(self, name: str) -> dict[str, StfFile]:
+        rows = _read_all(StfFile, self._http.get("stf-files/", {"stf_filename": name}))
+        found = {row.stf_filename: row for row in rows if row.stf_filename == name}
+        if not found:
+            raise TemporarilyUnavailable(f"the monitor has the file {name}, as it says, but does not show it")
+        return found
+
+
+def _parts(bodies: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    iterator = iter(bodies)
+    while part := list(itertools.islice(iterator, _AT_ONCE)):
+        yield part
+
+
+def _read(model: type[_Row], row: Any) -> _Row:
+    try:
+        return model.model_validate(row)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise TemporarilyUnavailable(f"the monitor's answer is no {model.__name__}: {faults}") from error
+
+
+def _read_all(model: type[_Row], rows: Any) -> list[_Row]:
+    if not isinstance(rows, list):
+        raise TemporarilyUnavailable(f"the monitor's answer is no list of {model.__name__}")
+    return [_read(model, row) for row in rows]

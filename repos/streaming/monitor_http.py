@@ -1,0 +1,131 @@
+"""Requests to a monitor, and what its answers mean."""
+
+from __future__ import annotations
+
+__all__ = ["Conflict", "MonitorHttp", "NotSupported"]
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+
+from models.errors import InvalidMessage, TemporarilyUnavailable
+
+#: Seconds that a request may take, as in the field.
+_TIMEOUT = 10.0
+#: Answers that another try may change.
+_TRY_AGAIN = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+#: Characters of an answer that errors quote.
+_QUOTED = 500
+
+
+class Conflict(InvalidMessage):
+    """There is such a row already."""
+
+
+class NotSupported(InvalidMessage):
+    """A monitor takes no lists."""
+
+
+class MonitorHttp:
+    """Asks a monitor; for any thread.
+
+    Parameters
+    ----------
+    url : `str`
+        Of the monitor, without ``/api``.
+    token : `str`, optional
+        Shown to it.
+    transport : `httpx.BaseTransport`, optional
+        Carries requests, instead of the network.
+    """
+
+    def __init__(
+        self, url: str, *, token: str | None = None, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        headers = {"Authorization": f"Token {token}"} if token else {}
+        self._client = httpx.Client(
+            base_url=f"{url.rstrip('/')}/api/",
+            headers={"Accept": "application/json", **headers},
+            timeout=_TIMEOUT,
+            transport=transport,
+        )
+
+    def get(self, path: str, params: Mapping[str, str] | None = None) -> Any:
+        """Return a resource; see `request`."""
+        return self.request("GET", path, params=params)
+
+    def find(self, path: str) -> Any:
+        """Return a resource, or None if the monitor says there is none."""
+        response = self._send("GET", path)
+        if response.status_code == HTTPStatus.NOT_FOUND and "detail" in _object(response):
+            return None
+        return self._read(response)
+
+    def request(
+        self, method: str, path: str, *, body: Any = None, params: Mapping[str, str] | None = None
+    ) -> Any:
+        """Ask for something; return the answer's JSON.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the monitor cannot be reached, answers with a failure of
+            its own, does not know the path, or refuses the token.
+        Conflict
+            Raised if there is such a row already.
+        NotSupported
+            Raised if it takes one row at a time and was given a list.
+        models.errors.InvalidMessage
+            Raised if it refuses what it was sent.
+        """
+        response = self._send(method, path, body=body, params=params)
+        if isinstance(body, list) and response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            raise NotSupported(f"the monitor, {method} {path}: {response.status_code}")
+        return self._read(response, sent=body)
+
+    def close(self) -> None:
+        """Let go of its connections."""
+        self._client.close()
+
+    def _send(
+        self, method: str, path: str, *, body: Any = None, params: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        try:
+            return self._client.request(method, path, json=body, params=params)
+        except httpx.HTTPError as error:
+            reason = str(error) or type(error).__name__
+            raise TemporarilyUnavailable(f"the monitor, {method} {path}: {reason}") from error
+
+    def _read(self, response: httpx.Response, *, sent: Any = None) -> Any:
+        status = response.status_code
+        asked = f"{response.request.method} {response.request.url}"
+        if response.is_success:
+            try:
+                return response.json() if response.content else None
+            except ValueError as error:
+                raise TemporarilyUnavailable(f"the monitor, {asked}: its answer is no JSON") from error
+        text = response.text[:_QUOTED]
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            # Not the message's fault: it is kept until the token is right.
+            raise TemporarilyUnavailable(
+                f"the monitor refuses our token (SWF_API_TOKEN), {asked}: {status} {text}"
+            )
+        temporary = status in _TRY_AGAIN or status == HTTPStatus.NOT_FOUND
+        if temporary or response.is_server_error or not response.is_client_error:
+            raise TemporarilyUnavailable(f"the monitor, {asked}: {status} {text}")
+        if "already exists" in response.text or "must make a unique set" in response.text:
+            raise Conflict(f"the monitor, {asked}: {text}")
+        if isinstance(sent, list) and "Expected a dictionary" in response.text:
+            raise NotSupported(f"the monitor, {asked}: {text}")
+        raise InvalidMessage(f"the monitor refuses {asked}: {status} {text}")
+
+
+def _object(response: httpx.Response) -> dict[str, Any]:
+    try:
+        body = json.loads(response.content)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
