@@ -46,6 +46,14 @@ GROUPS = {
     "writer-speed": "benchmarks.bar_writer:writer_speed",
     "writer-deaths": "benchmarks.bar_writer:writer_deaths",
     "kafka-away": "benchmarks.bar_kafka_away:kafka_away",
+    "testbed": "benchmarks.bar_testbed:testbed",
+    "testbed-speed": "benchmarks.bar_testbed:testbed_speed",
+    "stf-messages": "benchmarks.bar_testbed:stf_messages",
+    "agent-deaths": "benchmarks.bar_testbed:agent_deaths",
+    "stf-faults": "benchmarks.bar_tests:stf_faults",
+    "stf-clients": "benchmarks.bar_tests:stf_clients",
+    "mcp": "benchmarks.bar_tests:mcp",
+    "supervisord": "benchmarks.bar_tests:supervisord",
 }
 
 
