@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from mcp.server import MCPServer
 from mcp.server.auth.middleware.bearer_auth import BearerAuthBackend, RequireAuthMiddleware
 from mcp.server.auth.provider import AccessToken
+from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
 from pydantic import Field
 from starlette.middleware.authentication import AuthenticationMiddleware
@@ -188,28 +189,39 @@ def create_mcp_server(queries: WorkflowQueries) -> MCPServer[Any]:
     queries : `services.streaming.workflow_queries.WorkflowQueries`
         Called from threads, several at once.
     """
-    server: MCPServer[Any] = MCPServer(
+    functions = _Tools(queries)
+    tools = [
+        _tool(function, name)
+        for function in (
+            functions.get_workflow_monitor,
+            functions.list_messages,
+            functions.list_stf_files,
+            functions.list_logs,
+            functions.panda_list_jobs,
+        )
+        for name in (function.__name__, PREFIX + function.__name__)
+    ]
+    return MCPServer(
         "prompt-processing",
         title="Prompt processing",
         instructions=_INSTRUCTIONS,
         version=metadata.version("prompt-processing"),
+        tools=tools,
         log_level="WARNING",
     )
-    tools = _Tools(queries)
-    functions: tuple[Callable[..., Answer], ...] = (
-        tools.get_workflow_monitor,
-        tools.list_messages,
-        tools.list_stf_files,
-        tools.list_logs,
-        tools.panda_list_jobs,
-    )
+
+
+def _tool(function: Callable[..., Answer], name: str) -> Tool:
+    # The docstring's line breaks are those of the source.
+    description = " ".join((function.__doc__ or "").split())
     look_only = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
-    for function in functions:
-        # The docstring's line breaks are those of the source.
-        description = " ".join((function.__doc__ or "").split())
-        for name in (function.__name__, PREFIX + function.__name__):
-            server.add_tool(function, name=name, description=description, annotations=look_only)
-    return server
+    tool = Tool.from_function(function, name=name, description=description, annotations=look_only)
+    # A filter with its name misspelt would otherwise be no filter, unnoticed.
+    arguments = tool.fn_metadata.arg_model
+    arguments.model_config["extra"] = "forbid"
+    arguments.model_rebuild(force=True)
+    tool.parameters = arguments.model_json_schema(by_alias=True)
+    return tool
 
 
 def http_application(server: MCPServer[Any], *, host: str, token: str | None) -> ASGIApp:

@@ -11,7 +11,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from app.streaming.job_sources import PROCESSING_ROLE
 from benchmarks.streaming_schemas import EXAMPLES
+from config.streaming.settings import load_streaming_settings
 from models.streaming.bus import ReceivedMessage
 from models.streaming.datasets import CatalogueFile, DatasetId
 from models.streaming.messages import RUN_TOPIC
@@ -48,12 +50,13 @@ class MonitorWorld:
     directory: Path
 
     def __post_init__(self) -> None:
-        self.url = f"sqlite:///{self.directory}/monitor.sqlite3"
+        settings = load_streaming_settings(env={"PP_TESTBED_DIRECTORY": str(self.directory)})
+        self.url = settings.monitor_database_url
+        self.jobs_url = settings.agent_database_url(PROCESSING_ROLE)
         self.engine: sa.Engine = create_streaming_engine(self.url)
         self.store = MonitorStore.on(self.engine)
         self.monitor = EmbeddedMonitor(self.store)
         self.recorder = MessageRecorder(self.store.messages)
-        self.jobs_url = f"sqlite:///{self.directory}/processing-agent.sqlite3"
 
     def begin_execution(self, execution_id: str = EXECUTION, *, age: float = 0.0, **values: Any) -> None:
         self.store.executions.add(
