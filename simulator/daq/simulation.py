@@ -130,6 +130,9 @@ class RunSimulation:
                 return Ending.COMPLETE if process.ended else Ending.DURATION
             else:
                 self._env.step()
+        if not alive.ok:
+            # It has failed, which SimPy would raise in a step that is not made.
+            raise alive.value
         return Ending.COMPLETE
 
     def _stop(self, process: RunProcess) -> Ending:
