@@ -151,18 +151,20 @@ class Follower:
             followed.ended = now
         rows = self._monitor.files(followed.run_number)
         missing = followed.jobs.without(row.stf_filename for row in rows)
-        if missing and now - followed.ended < _LATE:
-            return None
-        if missing:
-            _log.error(
-                "Task %s of run %d has ended, but %d of its files are not registered at the monitor, "
-                "such as %s.",
-                *(followed.claimant.task_id, followed.run_number, len(missing), missing[0]),
-            )
-        if any(row.status in _OPEN and followed.claimant.may_claim(row) for row in rows):
-            # They were registered while we looked.
+        # Such were registered while we looked, or the monitor refused the change.
+        late = [row for row in rows if row.status in _OPEN and followed.claimant.may_claim(row)]
+        if (missing or late) and now - followed.ended < _LATE:
             followed.dirty = True
             return None
+        for what, names in (
+            ("are not registered at the monitor", missing),
+            ("do not get a last status", [row.stf_filename for row in late]),
+        ):
+            if names:
+                _log.error(
+                    "Task %s of run %d has ended, but %d of its files %s, such as %s.",
+                    *(followed.claimant.task_id, followed.run_number, len(names), what, names[0]),
+                )
         processed = sum(row.status in (StfStatus.PROCESSED, StfStatus.DONE) for row in rows)
         return processed, sum(row.status is StfStatus.FAILED for row in rows)
 

@@ -1,0 +1,247 @@
+"""Tasks executed by PanDA, with its own client.
+
+What is submitted is what agents in the field submit: ``prun``'s parameters
+for the same arguments.
+"""
+
+from __future__ import annotations
+
+__all__ = ["PAYLOAD", "PandaExecutor", "find_task_id", "prun_arguments"]
+
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from models.errors import InvalidMessage, TemporarilyUnavailable
+from models.streaming.tasks import FAILED_JOBS, TERMINAL_TASKS, JobChanges, JobRecord, TaskSpec, TaskState
+from repos.streaming.panda_client import PandaClient, PandaExited
+
+#: What a job runs if no script is configured.
+PAYLOAD = """#!/bin/sh
+# Stands in for the processing of an STF file: says where it ran, on what.
+{
+    echo "host: $(hostname)"
+    echo "arguments: $*"
+    date -u
+} > myout.txt
+"""
+#: Jobs that PanDA is asked about at once.
+_BATCH = 200
+#: Exit code of ``prun`` if its sandbox could not be uploaded.
+_NOT_UPLOADED = 50
+#: PanDA's codes for tasks that are there already, not yet with an id.
+_NOT_YET = 1
+_SERVER_ERROR = 4
+#: Under which names PanDA speaks of the id of a task.
+_KEYS = ("jediTaskID", "jeditaskid", "taskID", "task_id")
+_IN_TEXT = re.compile(r"(jediTaskID|task[_ ]?id)\D+(\d+)", re.IGNORECASE)
+#: States of PanDA's tasks that have another name here.
+_ALSO = {"broken": TaskState.FAILED}
+#: Fields of a job that may say what went wrong.
+_DIAGNOSES = (
+    "pilotErrorDiag",
+    "exeErrorDiag",
+    "taskBufferErrorDiag",
+    "jobDispatcherErrorDiag",
+    "ddmErrorDiag",
+    "brokerageErrorDiag",
+    "supErrorDiag",
+)
+
+
+def prun_arguments(task: TaskSpec) -> list[str]:
+    """Return the arguments of ``prun`` for a task."""
+    return [
+        *("--exec", "./payload.sh"),
+        *("--inDS", str(task.input)),
+        *("--outDS", task.output),
+        *("--nJobs", "1"),
+        *("--vo", "epic"),
+        *("--site", "E1_BNL"),
+        *("--prodSourceLabel", "test"),
+        *("--workingGroup", "EIC"),
+        "--noBuild",
+        "--expertOnly_skipScout",
+        *("--outputs", "myout.txt"),
+    ]
+
+
+def find_task_id(answer: object) -> str | None:
+    """Return the id of a task that PanDA's answer names, the last one."""
+    if isinstance(answer, Mapping):
+        for key in _KEYS:
+            if (value := answer.get(key)) is not None and str(value).isdecimal():
+                return str(value)
+        return None
+    if isinstance(answer, str):
+        match = _IN_TEXT.search(answer)
+        return match[2] if match else None
+    if isinstance(answer, Sequence):
+        return next((found for item in reversed(answer) if (found := find_task_id(item))), None)
+    return None
+
+
+@dataclass(frozen=True)
+class _Cursor:
+    """Where a look at the jobs of a task stands.
+
+    Attributes
+    ----------
+    known : `dict` [`int`, `str`]
+        Status of jobs, when it was last asked for.
+    pending : `tuple` [`int`, ...]
+        Jobs that are still to be asked for in this look.
+    """
+
+    known: dict[int, str] = field(default_factory=dict)
+    pending: tuple[int, ...] = ()
+
+
+class PandaExecutor:
+    """Has PanDA execute tasks; a `services.streaming.executor.Executor`.
+
+    Parameters
+    ----------
+    client : `repos.streaming.panda_client.PandaClient`
+        For questions.
+    submitter : callable
+        Makes a client that works in the directory that it is given.
+    script : `pathlib.Path` or `None`
+        What a job runs; `PAYLOAD` if None.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: PandaClient,
+        submitter: Callable[..., PandaClient] = PandaClient,
+        script: Path | None = None,
+    ) -> None:
+        self._client = client
+        self._submitter = submitter
+        self._script = script
+
+    def start(self) -> None:
+        """Do nothing: PanDA works while we do not."""
+
+    def submit(self, task: TaskSpec) -> str:
+        """Submit a task, once; see `services.streaming.executor.Executor`.
+
+        PanDA knows a task by its name; of a second one it says the first
+        one's id.
+        """
+        more: dict[str, Any] = {}
+        if task.until_closed:
+            more = {"runUntilClosed": True, "processingType": "stfprocessing"}
+        with tempfile.TemporaryDirectory(prefix="prun-") as directory:
+            self._fill(Path(directory))
+            client = self._submitter(directory=Path(directory))
+            try:
+                status, answer = client.ask("submit", arguments=prun_arguments(task), more=more)
+            except PandaExited as error:
+                if error.code == _NOT_UPLOADED:
+                    raise TemporarilyUnavailable(f"PanDA took no sandbox: {error}") from error
+                raise InvalidMessage(str(error)) from error
+            finally:
+                client.close()
+        return _read_submission(task, status, answer)
+
+    def status(self, task_id: str) -> TaskState:
+        """Return how a task stands."""
+        answer = self._ask("task_status", task=int(task_id))
+        state = str(answer).lower()
+        if state in _ALSO:
+            return _ALSO[state]
+        # PanDA has many words for tasks that still work.
+        return TaskState(state) if state in TERMINAL_TASKS else TaskState.RUNNING
+
+    def jobs(self, task_id: str, *, cursor: object | None = None) -> JobChanges:
+        """Return jobs of a task that changed; those that are final are not
+        asked for again.
+        """
+        here = cursor if isinstance(cursor, _Cursor) else _Cursor()
+        pending = here.pending
+        if not pending:
+            ids = [int(id_) for id_ in self._ask("job_ids", task=int(task_id)) or ()]
+            pending = tuple(id_ for id_ in ids if not _is_final(here.known.get(id_)))
+        batch, rest = pending[:_BATCH], pending[_BATCH:]
+        found = self._ask("jobs", ids=list(batch)) if batch else []
+        jobs = [_record(job) for job in found or ()]
+        changed = tuple(job for job in jobs if here.known.get(int(job.job_id)) != job.status)
+        known = {**here.known, **{int(job.job_id): job.status for job in jobs}}
+        return JobChanges(changed, _Cursor(known, rest), more=bool(rest))
+
+    def close(self) -> None:
+        """Let go of PanDA."""
+        self._client.close()
+
+    def _ask(self, call: str, **arguments: Any) -> Any:
+        try:
+            status, answer = self._client.ask(call, **arguments)
+        except PandaExited as error:
+            raise TemporarilyUnavailable(str(error)) from error
+        if status != 0:
+            raise TemporarilyUnavailable(f"PanDA: {call} failed with {status}: {answer}")
+        return answer
+
+    def _fill(self, directory: Path) -> None:
+        """Put into the sandbox what a job needs."""
+        payload = directory / "payload.sh"
+        if self._script is None:
+            payload.write_text(PAYLOAD)
+        else:
+            try:
+                shutil.copyfile(self._script, payload)
+            except OSError as error:
+                raise InvalidMessage(f"the payload {self._script} cannot be read: {error}") from error
+        payload.chmod(0o755)
+
+
+def _read_submission(task: TaskSpec, status: int, answer: Any) -> str:
+    if status != 0:
+        raise TemporarilyUnavailable(f"PanDA did not take the task {task.name}: {answer}")
+    code = answer[0] if isinstance(answer, Sequence) and not isinstance(answer, str) and answer else None
+    task_id = find_task_id(answer)
+    if code == _SERVER_ERROR:
+        raise TemporarilyUnavailable(f"PanDA failed at the task {task.name}: {answer}")
+    if task_id is None:
+        # It may be on its way from DEFT to JEDI, which gives the id.
+        why = "it has one but says no id yet" if code == _NOT_YET else "it says no id"
+        raise TemporarilyUnavailable(f"PanDA, asked for the task {task.name}: {why}: {answer}")
+    return task_id
+
+
+def _record(job: Mapping[str, Any]) -> JobRecord:
+    status = str(job.get("jobStatus") or "").lower()
+    attempt, limit = job.get("attemptNr"), job.get("maxAttempt")
+    again = isinstance(attempt, int) and isinstance(limit, int) and attempt < limit
+    diagnosis = "; ".join(str(job[name]) for name in _DIAGNOSES if job.get(name))
+    return JobRecord(
+        job_id=str(job["PandaID"]),
+        status=status,
+        inputs=tuple(job.get("inputs") or ()),
+        attempts=attempt if isinstance(attempt, int) else 0,
+        error=diagnosis or None,
+        retried=status in FAILED_JOBS and again,
+        created=_time(job.get("creationTime")),
+        started=_time(job.get("startTime")),
+        ended=_time(job.get("endTime")),
+    )
+
+
+def _is_final(status: str | None) -> bool:
+    return status == "finished" or status in FAILED_JOBS
+
+
+def _time(value: Any) -> datetime | None:
+    """Return a time of PanDA's, which are UTC without saying so."""
+    try:
+        parsed = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
