@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["GunicornLogger", "ServerConfig", "gunicorn_settings"]
+__all__ = ["GunicornLogger", "ServerConfig", "gunicorn_settings", "memory_directory"]
 
 import math
 import os
@@ -91,7 +91,7 @@ def gunicorn_settings(config: ServerConfig) -> dict[str, Any]:
         "timeout": _HUNG,
         "graceful_timeout": math.ceil(config.grace_period) + _FAREWELL,
         "keepalive": _KEEP_ALIVE,
-        "worker_tmp_dir": _memory_directory(),
+        "worker_tmp_dir": memory_directory(),
         "control_socket_disable": True,
         "logger_class": GunicornLogger,
         "on_starting": on_starting,
@@ -100,8 +100,11 @@ def gunicorn_settings(config: ServerConfig) -> dict[str, Any]:
     }
 
 
-def _memory_directory() -> str | None:
-    # The worker's sign of life is a file's time; on a slow disk that would
-    # block (Gunicorn's FAQ).
+def memory_directory() -> str | None:
+    """Return a directory that is on no disk, if there is one.
+
+    The worker's sign of life is a file's time; on a slow disk that would
+    block (Gunicorn's FAQ).
+    """
     path = "/dev/shm"  # noqa: S108
     return path if os.access(path, os.W_OK | os.X_OK) else None

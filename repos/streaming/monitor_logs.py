@@ -22,7 +22,7 @@ from repos.streaming.monitor_log_store import LogStore
 #: ``workflow_name``, ``run_id``, ``username``.
 LOG_LABELS: ContextVar[Mapping[str, Any]] = ContextVar(
     "monitor_log_labels",
-    default=MappingProxyType({}),  # noqa: B039 (cannot be changed)
+    default=MappingProxyType({}),
 )
 
 #: Names that the monitor keeps of what a line is about.
