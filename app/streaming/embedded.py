@@ -1,0 +1,321 @@
+"""The whole workflow in one process: bus, DAQ, agents, monitor, catalogue.
+
+What they keep is in SQLite files of one directory, or in the databases that
+settings name.
+"""
+
+from __future__ import annotations
+
+__all__ = ["EmbeddedTestbed"]
+
+import getpass
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from app.streaming.embedded_daq_monitor import EmbeddedDaqMonitor
+from app.streaming.local_daq_bus import LocalDaqBus
+from app.streaming.run_summary import Standing
+from config.streaming.settings import StreamingSettings
+from models.errors import TemporarilyUnavailable
+from models.streaming.bus import STOMP
+from models.streaming.daq import DaqWorkflow
+from models.streaming.datasets import DatasetId
+from models.streaming.messages import RUN_TOPIC, Message, StfGen
+from models.streaming.monitoring import AgentState, ExecutionStatus
+from models.streaming.names import DEFAULT_SCOPE, dataset_name
+from models.streaming.tasks import TaskPhase
+from repos.outbox import Outbox
+from repos.streaming.data_store import DataStore
+from repos.streaming.database import create_streaming_engine
+from repos.streaming.embedded_catalogue import EmbeddedCatalogue
+from repos.streaming.embedded_monitor import EmbeddedMonitor
+from repos.streaming.journal import AgentJournal
+from repos.streaming.local_bus import LocalBroker
+from repos.streaming.local_executor import LocalExecutor
+from repos.streaming.local_jobs import LocalJobs
+from repos.streaming.monitor_store import MonitorStore
+from repos.streaming.payloads import PayloadRunner, parse_payload
+from repos.streaming.stf_folders import StfFolders
+from repos.streaming.tables import OUTBOX
+from repos.streaming.task_store import TaskStore
+from services.outbox import OutboxDrain
+from services.streaming.agent import Agent, AgentLogic, take_name
+from services.streaming.bus import BusSender
+from services.streaming.data_agent import DataAgent
+from services.streaming.data_progress import DataLimits
+from services.streaming.message_recorder import BufferedRecorder
+from services.streaming.processing_agent import ProcessingAgent, ProcessingLimits
+from simulator.daq.execution import DaqResult
+from simulator.daq.runner import DaqRunner
+
+#: Seconds that each part has to end.
+_PATIENCE = 10.0
+#: Seconds between looks whether the agents are ready, and until that is an error.
+_GLANCE, _READY = 0.02, 60.0
+#: Seconds between looks at a local task.
+_POLL = 0.2
+
+
+class EmbeddedTestbed:
+    """Runs one workflow; a `app.streaming.following.Follower`.
+
+    Parameters
+    ----------
+    settings : `config.streaming.settings.StreamingSettings`
+    workflow : `models.streaming.daq.DaqWorkflow`
+    environment : mapping
+        What payloads find in theirs.
+    poll_timeout : `float`
+        Seconds after which a task is given up, 0 for never.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: StreamingSettings,
+        workflow: DaqWorkflow,
+        environment: Mapping[str, str],
+        poll_timeout: float = 0.0,
+    ) -> None:
+        self._settings = settings
+        self._workflow = workflow
+        self._user = getpass.getuser()
+        self._ends = ExitStack()
+        self._broker = LocalBroker()
+        self._generated = 0
+        self._run_id: str | None = None
+        self._result: Future[DaqResult] | None = None
+        try:
+            self._build(environment, poll_timeout)
+        except BaseException:
+            self._ends.close()
+            raise
+
+    def _build(self, environment: Mapping[str, str], poll_timeout: float) -> None:
+        settings, namespace = self._settings, self._workflow.namespace
+        self._store = MonitorStore.on(self._engine(settings.monitor_database_url, "PP_MONITOR_DATABASE"))
+        self._monitor = EmbeddedMonitor(self._store)
+        self._catalogue = EmbeddedCatalogue(
+            self._engine(settings.catalogue_database_url, "PP_CATALOGUE_DATABASE")
+        )
+        data_engine = self._engine(settings.agent_database_url("data-agent"))
+        task_engine = self._engine(settings.agent_database_url("processing-agent"))
+        self._recorder = BufferedRecorder(self._store.messages)
+        self._monitor_bus = self._broker.connect("monitor")
+        self._monitor_bus.subscribe(RUN_TOPIC, self._recorder.receive)
+        self._tasks = TaskStore(task_engine, namespace=namespace)
+        executor = LocalExecutor(
+            jobs=LocalJobs(task_engine, namespace=namespace),
+            catalogue=self._catalogue,
+            runner=PayloadRunner(
+                command=parse_payload(settings.payload, directory=Path.cwd(), search=environment.get("PATH")),
+                directory=settings.testbed_directory / "outputs",
+                environment=environment,
+                timeout=settings.payload_timeout or None,
+            ),
+            workers=settings.payload_workers,
+            attempts=settings.payload_attempts,
+        )
+        self._ends.callback(executor.close)
+        self._agents = [
+            self._agent(
+                "data-agent",
+                "DATA",
+                data_engine,
+                lambda name, key: DataAgent(
+                    name=name,
+                    namespace=namespace,
+                    store=DataStore(data_engine, namespace=namespace, agent=key),
+                    catalogue=self._catalogue,
+                    monitor=self._monitor,
+                    folders=StfFolders(),
+                    container=str(self._workflow.parameters.container),
+                    limits=DataLimits(deadline=settings.run_deadline),
+                ),
+            ),
+            self._agent(
+                "processing-agent",
+                "PROCESSING",
+                task_engine,
+                lambda name, _: ProcessingAgent(
+                    name=name,
+                    namespace=namespace,
+                    nickname=settings.panda_nickname or self._user,
+                    store=self._tasks,
+                    executor=executor,
+                    monitor=self._monitor,
+                    limits=ProcessingLimits(poll_interval=_POLL, poll_timeout=poll_timeout),
+                ),
+            ),
+        ]
+        self._runner = DaqRunner(
+            bus=LocalDaqBus(self._broker.connect("daq")),
+            monitor=EmbeddedDaqMonitor(self._store),
+            namespace=namespace,
+            user=self._user,
+            on_message=self._see,
+        )
+
+    def _engine(self, url: str, setting: str = "PP_STREAMING_DATABASE") -> sa.Engine:
+        engine = create_streaming_engine(url, setting=setting)
+        self._ends.callback(engine.dispose)
+        return engine
+
+    def _agent(
+        self, role: str, agent_type: str, engine: sa.Engine, make: Callable[[str, str], AgentLogic]
+    ) -> Agent:
+        namespace = self._workflow.namespace
+        key = f"{role}.{namespace}"
+        journal = AgentJournal(engine, agent=key)
+        bus = self._broker.connect(key)
+        name = take_name(agent_type=agent_type, user=self._user, monitor=self._monitor, journal=journal)
+        outbox = Outbox(engine, owner=name, exclusive=True, table=OUTBOX)
+        return Agent(
+            name=name,
+            agent_type=agent_type,
+            namespace=namespace,
+            destination=RUN_TOPIC,
+            subscription=key,
+            bus=bus,
+            journal=journal,
+            logic=make(name, key),
+            monitor=self._monitor,
+            drain=OutboxDrain(store=outbox, senders={STOMP: BusSender(bus)}),
+        )
+
+    def start(self) -> None:
+        """Start everything, wait until the agents are ready, and begin the run.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if an agent does not become ready.
+        """
+        self._recorder.start()
+        self._ends.callback(self._recorder.stop, _PATIENCE)
+        self._monitor_bus.start()
+        self._ends.callback(self._monitor_bus.stop, _PATIENCE)
+        for agent in self._agents:
+            agent.start()
+            self._ends.callback(agent.stop, _PATIENCE)
+        self._runner.start()
+        self._ends.callback(self._runner.close)
+        self._wait_until_ready()
+        threads = ThreadPoolExecutor(1, "daq")
+        self._ends.callback(threads.shutdown)
+        self._result = threads.submit(self._runner.run_once, self._workflow)
+
+    def stop(self) -> None:
+        """Have the run ended; what there is will be processed."""
+        self._runner.stop_run()
+
+    def close(self) -> None:
+        """End everything."""
+        self._ends.close()
+
+    @property
+    def result(self) -> DaqResult | None:
+        """What became of the simulation; None while it runs."""
+        return self._result.result() if self._result is not None and self._result.done() else None
+
+    def look(self) -> Standing:
+        """Return how the run stands now.
+
+        Raises
+        ------
+        models.errors.PromptProcessingError
+            Raised if it could not begin.
+        """
+        result, run_id = self.result, self._run_id
+        execution_id = result.execution_id if result else self._runner.execution_id or ""
+        standing = Standing(
+            execution_id=execution_id, generated=self._generated, total=self._expected(result)
+        )
+        if run_id is None:
+            return replace(standing, over=result is not None, waiting_for="the run")
+        counts: Counter[str] = Counter()
+        for row in self._store.runs.listed(run_number=int(run_id)).items:
+            counts.update(row["files"])
+        dataset = DatasetId(DEFAULT_SCOPE, result.dataset if result else dataset_name(run_id))
+        task = self._tasks.task(run_id)
+        execution = self._monitor.execution(execution_id)
+        standing = replace(
+            standing,
+            execution_status=str(execution.status) if execution else "unknown",
+            run_number=int(run_id),
+            registered=counts.total(),
+            processed=counts["processed"] + counts["done"],
+            failed=counts["failed"],
+            dataset=dataset.name,
+            dataset_open=self._catalogue.is_open(dataset),
+            task_id=task.task_id if task else None,
+            task_state=str(task.task_state or task.phase) if task else None,
+        )
+        ended = task is not None and task.phase in (TaskPhase.COMPLETE, TaskPhase.GIVEN_UP)
+        waiting = self._waiting_for(standing, task_ended=ended, daq_ended=result is not None)
+        return replace(standing, waiting_for=waiting, over=not waiting)
+
+    def finish(self, standing: Standing) -> Standing:
+        """Add to how a run stood in the end what takes longer to find out."""
+        self._broker.drain(_PATIENCE)
+        self._recorder.flush(_PATIENCE)
+        bodies = self._monitor.messages(standing.execution_id)
+        files = self._catalogue.files(DatasetId(DEFAULT_SCOPE, standing.dataset))
+        return replace(
+            standing,
+            messages=Counter(str(body["msg_type"]) for body in bodies),
+            agents=(self._runner.name, *(agent.name for agent in self._agents)),
+            dataset_files=len(files),
+        )
+
+    def _see(self, message: Message) -> None:
+        self._run_id = self._run_id or getattr(message, "run_id", None)
+        if isinstance(message, StfGen):
+            self._generated += 1
+
+    def _expected(self, result: DaqResult | None) -> int | None:
+        parameters = self._workflow.parameters
+        if result is not None:
+            return result.stf_count
+        if parameters.duration or not parameters.physics_period_count or not parameters.stf_count:
+            return None
+        return parameters.stf_count * parameters.physics_period_count
+
+    def _waiting_for(self, standing: Standing, *, task_ended: bool, daq_ended: bool) -> str:
+        if not daq_ended:
+            return "the end of the run"
+        waiting = []
+        if standing.execution_status == ExecutionStatus.RUNNING:
+            waiting.append("the end of the execution")
+        if standing.dataset_open is not False:
+            waiting.append(f"the closing of {standing.dataset}")
+        if (standing.registered or standing.task_id) and not task_ended:
+            waiting.append(f"the task, {standing.processed} of {standing.generated} files are processed")
+        return ", ".join(waiting)
+
+    def _wait_until_ready(self) -> None:
+        names = {agent.name for agent in self._agents}
+        deadline = time.monotonic() + _READY
+        while True:
+            agents = {row["instance_name"]: row for row in self._store.agents.alive(self._workflow.namespace)}
+            ready = {
+                name
+                for name, row in agents.items()
+                if row["operational_state"] in (AgentState.READY, AgentState.PROCESSING)
+            }
+            if names <= ready:
+                return
+            if time.monotonic() > deadline:
+                waits = ", ".join(
+                    f"{name} ({agents[name]['description'] if name in agents else 'no sign of life'})"
+                    for name in sorted(names - ready)
+                )
+                raise TemporarilyUnavailable(f"agents do not become ready: {waits}")
+            time.sleep(_GLANCE)

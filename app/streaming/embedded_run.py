@@ -1,0 +1,109 @@
+"""``testbed run`` in one process."""
+
+from __future__ import annotations
+
+__all__ = ["make_workflow", "run_embedded"]
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from app.logging import configure_logging
+from app.streaming.embedded import EmbeddedTestbed
+from app.streaming.following import follow
+from app.streaming.run_summary import RunSummary
+from app.streaming.workplace import Workplace
+from config.server_settings import server_environment
+from config.streaming.settings import StreamingSettings
+from config.streaming.testbed import TestbedConfig, load_testbed_config
+from models.streaming.daq import DaqParameters, DaqWorkflow
+
+
+def make_workflow(config: TestbedConfig, *, container: Path) -> DaqWorkflow:
+    """Return a workflow, ready to be run.
+
+    Parameters
+    ----------
+    config : `config.streaming.testbed.TestbedConfig`
+    container : `pathlib.Path`
+        Directory of the runs' folders if nobody names one; absolute.
+    """
+    return DaqWorkflow(
+        namespace=config.namespace,
+        name=config.workflow,
+        version=config.version,
+        description=config.description,
+        parameters=DaqParameters(**config.daq, container=config.container or container),
+        parameter_values=dict(config.values),
+    )
+
+
+def run_embedded(
+    asked: str,
+    *,
+    settings: StreamingSettings,
+    parameters: Mapping[str, Any],
+    console: Console,
+    stops: Callable[[], int],
+    timeout: float,
+) -> RunSummary:
+    """Run a workflow with everything in this process.
+
+    Parameters
+    ----------
+    asked : `str`
+        Name of the workflow, or path of its file.
+    settings : `config.streaming.settings.StreamingSettings`
+    parameters : mapping
+        What is given for this execution; None is left out.
+    console : `rich.console.Console`
+    stops : callable
+        Says how often somebody asked for a stop.
+    timeout : `float`
+        Seconds after which the run is stopped; 0 for never.
+
+    Raises
+    ------
+    models.errors.PromptProcessingError
+        Raised if it cannot be run.
+    """
+    begin = time.monotonic()
+    config = load_testbed_config(asked, settings=settings, parameters=parameters)
+    with Workplace(settings.testbed_directory) as workplace, workplace.log.open("a") as log:
+        configure_logging(settings.log_levels, stream=log)
+        workflow = make_workflow(config, container=workplace.container)
+        testbed = EmbeddedTestbed(
+            settings=settings,
+            workflow=workflow,
+            environment=server_environment({}),
+            poll_timeout=config.poll_timeout or 0.0,
+        )
+        try:
+            testbed.start()
+            console.print(
+                f"Running {workflow.name} in {workplace.directory}; the log is {workplace.log.name}.",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+            standing = follow(testbed, console=console, stop_asked=stops, timeout=timeout)
+            standing = testbed.finish(standing)
+        finally:
+            testbed.close()
+        total = time.monotonic() - begin
+        result = testbed.result
+    faults = (result.error,) if result is not None and result.error else ()
+    return RunSummary.of(
+        standing,
+        stopped=bool(stops()),
+        faults=faults,
+        namespace=workflow.namespace,
+        duration_s=result.duration if result else None,
+        simulated_s=result.simulated if result else None,
+        total_s=total,
+        realtime=workflow.parameters.realtime,
+        executor=settings.executor,
+    )

@@ -1,0 +1,94 @@
+"""The directory of a testbed, which one process has to itself."""
+
+from __future__ import annotations
+
+__all__ = ["Workplace", "running_testbed"]
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TextIO
+
+from models.errors import InvalidConfiguration, TemporarilyUnavailable
+
+#: Held by the process that runs here; has its number in it.
+_LOCK = "testbed.pid"
+#: What the process logs.
+_LOG = "testbed.log"
+#: Directory of the runs' folders where nobody names one.
+_CONTAINER = "stf"
+
+
+class Workplace:
+    """A directory that is held for the life of a run.
+
+    Parameters
+    ----------
+    directory : `pathlib.Path`
+        Absolute; made if it is not there.
+
+    Raises
+    ------
+    models.errors.TemporarilyUnavailable
+        Raised on entry if another process runs there.
+    models.errors.InvalidConfiguration
+        Raised on entry if it cannot be made.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._lock: TextIO | None = None
+
+    @property
+    def log(self) -> Path:
+        """File of the log."""
+        return self.directory / _LOG
+
+    @property
+    def container(self) -> Path:
+        """Directory of the runs' folders where nobody names one."""
+        return self.directory / _CONTAINER
+
+    def __enter__(self) -> Self:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            lock = (self.directory / _LOCK).open("a+")
+        except OSError as error:
+            raise InvalidConfiguration(f"the testbed's directory cannot be used: {error}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            lock.close()
+            raise TemporarilyUnavailable(
+                f"a testbed runs in {self.directory} already (process {holder}); "
+                "end it with `testbed stop`, or choose another place by --directory"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        self._lock = lock
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._lock is not None:
+            self._lock.truncate(0)
+            self._lock.close()
+            self._lock = None
+
+
+def running_testbed(directory: Path) -> int | None:
+    """Return the process that runs in a directory; None if none does."""
+    try:
+        with (directory / _LOCK).open("r+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return int(lock.read().strip() or 0) or None
+    except (OSError, ValueError):
+        pass
+    return None
