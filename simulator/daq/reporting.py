@@ -96,10 +96,13 @@ class Reporter:
         due = time.monotonic()
         while True:
             with self._wake:
-                rest = due - time.monotonic()
-                if self._endings:
+                rest, waiting = due - time.monotonic(), len(self._endings)
+                if waiting:
                     rest = min(rest, self._again)
-                self._wake.wait_for(lambda: self._changed or self._closing, max(rest, 0))
+                self._wake.wait_for(
+                    lambda: self._changed or self._closing or len(self._endings) > waiting,  # noqa: B023
+                    max(rest, 0),
+                )
                 closing, changed, self._changed = self._closing, self._changed, False
                 endings = dict(self._endings)
             for execution_id, (status, end_time) in endings.items():

@@ -130,9 +130,10 @@ class RunSimulation:
                 return Ending.COMPLETE if process.ended else Ending.DURATION
             else:
                 self._env.step()
-        if not alive.ok:
-            # It has failed, which SimPy would raise in a step that is not made.
-            raise alive.value
+        error = alive.value
+        if isinstance(error, Exception):
+            # SimPy would raise it in the next step, which is not made.
+            raise error
         return Ending.COMPLETE
 
     def _stop(self, process: RunProcess) -> Ending:
