@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 #: Pauses, seconds, between attempts to connect: they double from the first to
 #: the longest, and a connection that lasted begins them anew.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 30.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0
 _LASTED = 10.0
 #: Messages that a broker sends ahead of acknowledgements. Of a queue one at a
 #: time, as the rest may be for others. Artemis counts bytes.
@@ -65,6 +65,7 @@ class StompBus:
         self._changed = threading.Condition()
         self._connection: StompConnection | None = None
         self._keeper: threading.Thread | None = None
+        self._trouble = ""
 
     @property
     def connected(self) -> bool:
@@ -135,33 +136,35 @@ class StompBus:
         with self._changed:
             self._changed.wait_for(lambda: self.connected or self._stopping.is_set(), self._broker.timeout)
             if self._connection is None or self._stopping.is_set():
-                raise TemporarilyUnavailable(f"there is no connection to the broker {self._broker}")
+                raise TemporarilyUnavailable(
+                    self._trouble or f"the broker {self._broker} has not answered yet"
+                )
             return self._connection
 
     def _keep(self) -> None:
         """Connect, again and again; the only thread that does."""
         attempt = 0
-        said = ""
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
                 connection = self._open()
             except Exception as error:
                 # Whatever it is: without this thread nothing would ever come.
-                if str(error) != said:
+                if str(error) != self._trouble:
                     expected = isinstance(error, (TemporarilyUnavailable, InvalidConfiguration))
                     _log.error("No bus; trying on: %s", error, exc_info=not expected)
-                said = str(error)
+                self._trouble = str(error)
             else:
                 _log.info("Connected to the broker %s as %s", self._broker, self._broker.client_id)
-                said = ""
                 self._set(connection)
                 connection.lost.wait()
+                self._trouble = connection.reason
                 self._set(None)
                 if not self._stopping.is_set():
                     _log.warning("The bus is gone; connecting again: %s", connection.reason)
-            attempt = 0 if time.monotonic() - began > _LASTED and not said else attempt + 1
-            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(attempt, 10))
+                attempt = 0 if time.monotonic() - began > _LASTED else attempt
+            attempt += 1
+            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(attempt - 1, 10))
             self._stopping.wait(pause * random.uniform(0.5, 1.5))
 
     def _open(self) -> StompConnection:

@@ -88,7 +88,10 @@ class StompConnection:
     @property
     def reason(self) -> str:
         """Why it was lost."""
-        return self._reason or f"the broker {self._broker} hung up"
+        if self._reason:
+            return self._reason
+        early = "" if self._version else " before it greeted us: does it want TLS (ACTIVEMQ_USE_SSL)?"
+        return f"the broker {self._broker} hung up{early}"
 
     def open(self) -> None:
         """Connect and log in.
