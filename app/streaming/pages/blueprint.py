@@ -1,0 +1,145 @@
+"""Routes of the pages about executions, runs and files."""
+
+from __future__ import annotations
+
+__all__ = ["streaming_pages"]
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from flask import Blueprint, Response, make_response, render_template, request
+
+from app.streaming.pages import formats
+from app.streaming.pages.details import execution_page, run_page
+from app.streaming.pages.overview import overview
+from models.errors import TemporarilyUnavailable
+from models.streaming.monitoring import StfStatus
+from services.streaming.workflow_records import JobSource, WorkflowRecords
+
+#: Files on a page.
+_FILES = 100
+#: Numbers beyond this are in no database (64-bit integers).
+_MAX_NUMBER = 2**63 - 1
+
+
+def streaming_pages(
+    records: WorkflowRecords, *, jobs: JobSource | None = None, visits: bool = False
+) -> Blueprint:
+    """Return the pages.
+
+    Parameters
+    ----------
+    records : `services.streaming.workflow_records.WorkflowRecords`
+        Asked at every request.
+    jobs : `services.streaming.workflow_records.JobSource`, optional
+        None if nothing here knows of jobs.
+    visits : `bool`, optional
+        Whether the same web application has the status page of visits.
+    """
+    pages = Blueprint("streaming", "app.streaming.pages", template_folder="templates")
+    views = _Views(records, jobs, visits=visits)
+    pages.add_url_rule("/streaming", "overview", views.overview)
+    pages.add_url_rule("/streaming/executions/<execution_id>", "execution", views.execution)
+    pages.add_url_rule("/streaming/runs/<int:run_number>", "run", views.run)
+    pages.add_url_rule("/streaming/files", "files", views.files)
+    pages.register_error_handler(TemporarilyUnavailable, views.away)
+    return pages
+
+
+class _Views:
+    """The pages; links are relative, for proxies that put us elsewhere."""
+
+    def __init__(self, records: WorkflowRecords, jobs: JobSource | None, *, visits: bool) -> None:
+        self._records = records
+        self._jobs = jobs
+        self._visits = visits
+
+    def overview(self) -> Response:
+        """What is going on."""
+        return self._page("overview", root="", page=overview(self._records))
+
+    def execution(self, execution_id: str) -> Response:
+        """One execution."""
+        page = execution_page(self._records, execution_id)
+        if page is None:
+            return self._missing(f"execution {execution_id}")
+        return self._page("execution", root="../../", page=page)
+
+    def run(self, run_number: int) -> Response:
+        """One run."""
+        page = run_page(self._records, self._jobs, run_number) if run_number <= _MAX_NUMBER else None
+        if page is None:
+            return self._missing(f"run {run_number}")
+        return self._page("run", root="../../", page=page)
+
+    def files(self) -> Response:
+        """Files, of a run, of a status, or all."""
+        wanted = {
+            name: request.args.get(name, "").strip()[:100]
+            for name in ("run_number", "status", "machine_state")
+        }
+        offset = _number(request.args.get("offset", "")) or 0
+        run = _number(wanted["run_number"])
+        found = None
+        # What is no number is no run's; it is not taken for "all".
+        if run is not None or not wanted["run_number"]:
+            found = self._records.files.listed(
+                run_number=run,
+                status=wanted["status"] or None,
+                machine_state=wanted["machine_state"] or None,
+                limit=_FILES,
+                offset=offset,
+            )
+        return self._page(
+            "files",
+            root="../",
+            wanted=wanted,
+            statuses=[*StfStatus],
+            files=found.items if found else [],
+            total=found.total if found else 0,
+            offset=offset,
+            step=_FILES,
+        )
+
+    def away(self, error: TemporarilyUnavailable) -> Response:
+        """Say that the monitor's database is away; the page tries again."""
+        response = self._page("trouble", root=self._root(), word="NOT READY", detail=str(error))
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+        return response
+
+    def _missing(self, what: str) -> Response:
+        response = self._page(
+            "trouble", root="../../", word="NOT FOUND", detail=f"The monitor knows no {what}."
+        )
+        response.status_code = HTTPStatus.NOT_FOUND
+        return response
+
+    def _root(self) -> str:
+        return {"streaming.overview": "", "streaming.files": "../"}.get(request.endpoint or "", "../../")
+
+    def _page(self, template: str, *, root: str, **values: Any) -> Response:
+        now = datetime.now(UTC)
+        shown: dict[str, Callable[..., Any]] = {
+            name: getattr(formats, name)
+            for name in ("day_and_clock", "file_counts", "file_mood", "size", "status_mood")
+        }
+        text = render_template(
+            f"streaming/{template}.html",
+            root=root,
+            visits=self._visits,
+            now=now,
+            **shown,
+            **values,
+        )
+        response = make_response(text)
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+
+def _number(text: str) -> int | None:
+    """Return a number that a database can be asked for; None if it is none."""
+    if not (text.isascii() and text.isdigit()) or len(text) > 19:
+        return None
+    return int(text) if int(text) <= _MAX_NUMBER else None
