@@ -29,6 +29,7 @@ _COMMANDS = {
     "fan-out": "fan_out",
     "writer": "writer",
     "simulate": "simulate",
+    "daq": "daq",
     "monitor": "monitor",
     "mcp": "mcp",
     "create-central": "create_central",

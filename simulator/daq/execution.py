@@ -36,7 +36,7 @@ _STATUS = {
 #: Seconds between complaints that messages cannot be sent.
 _COMPLAINT = 10.0
 #: Seconds that a run which was stopped waits for its messages to be sent.
-_PATIENCE = 10.0
+_PATIENCE = 5.0
 #: Seconds between looks for a stop while messages are being sent.
 _GLANCE = 0.5
 
@@ -181,7 +181,8 @@ class Executor:
             counts[message.msg_type] += 1
             self._show(message)
 
-        _log.info("Execution %s: run %s begins.", identity.execution_id, identity.run_id)
+        labels = {**identity.labels, "workflow_name": run.workflow.name, "username": self._user}
+        _log.info("Execution %s: run %s begins.", identity.execution_id, identity.run_id, extra=labels)
         start_time, start = datetime.now(UTC), time.monotonic()
         simulation = RunSimulation(
             identity=identity, parameters=run.workflow.parameters, send=send, control=control
@@ -219,6 +220,7 @@ class Executor:
             result.stf_count,
             status,
             f": {error}" if error else "",
+            extra=labels,
         )
         return result
 
@@ -242,5 +244,9 @@ class Executor:
                 complaint += _COMPLAINT
                 state = "busy" if self._bus.connected else "away"
                 _log.warning(
-                    "Run %s: %d messages wait for the bus, which is %s.", identity.run_id, unsent, state
+                    "Run %s: %d messages wait for the bus, which is %s.",
+                    identity.run_id,
+                    unsent,
+                    state,
+                    extra=identity.labels,
                 )

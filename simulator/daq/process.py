@@ -62,6 +62,11 @@ class RunIdentity:
         """Name of the run's dataset, and of its folder."""
         return dataset_name(self.run_id)
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """What lines of the log about the run are labelled with."""
+        return {"execution_id": self.execution_id, "run_id": self.run_id}
+
 
 class RunProcess:
     """A run as a process of SimPy.

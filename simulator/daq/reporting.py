@@ -81,7 +81,7 @@ class Reporter:
             self._wake.notify_all()
         return False
 
-    def stop(self, timeout: float = 10.0) -> None:
+    def stop(self, timeout: float = 3.0) -> None:
         """Report a last time and end. Safe if never started."""
         with self._wake:
             self._closing = True
@@ -136,7 +136,13 @@ class Reporter:
         try:
             self._monitor.end_execution(execution_id, status, end_time=end_time)
         except InvalidMessage as error:
-            _log.error("The monitor refuses that execution %s is %s: %s", execution_id, status, error)
+            _log.error(
+                "The monitor refuses that execution %s is %s: %s",
+                execution_id,
+                status,
+                error,
+                extra={"execution_id": execution_id},
+            )
         except Exception as error:
             _log.warning(
                 "The monitor could not be told that execution %s is %s, it is tried again: %s",

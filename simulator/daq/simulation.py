@@ -102,14 +102,16 @@ class RunSimulation:
             ending = self._pass_time(self._process)
         except Exception as error:
             # Whatever it was, agents must hear that the run is over.
-            _log.exception("Run %s failed.", self._identity.run_id)
+            _log.exception("Run %s failed.", self._identity.run_id, extra=self._identity.labels)
             self._error = str(error) or type(error).__name__
             ending = Ending.FAILED
         try:
             if self._process is not None:
                 self._process.end_early()
         except Exception as error:
-            _log.exception("The end of run %s could not be sent.", self._identity.run_id)
+            _log.exception(
+                "The end of run %s could not be sent.", self._identity.run_id, extra=self._identity.labels
+            )
             self._error = self._error or str(error)
             return Ending.FAILED
         return ending

@@ -21,7 +21,7 @@ from models.streaming.monitoring import AgentReport, AgentState, AgentStatus, Ex
 from simulator.daq.monitor import NewExecution
 
 #: Seconds that an answer may take.
-_TIMEOUT = 10.0
+_TIMEOUT = 5.0
 #: Answers after which the same may succeed.
 _PASSING = frozenset({404, 408, 429, 500, 502, 503, 504})
 #: Times that something is asked, and seconds between the first two.
@@ -180,7 +180,8 @@ class RestDaqMonitor:
             row = self._get(path)
             if row is not None and row.get("status") == ExecutionStatus.FAILED:
                 return
-        self._ask("PATCH", path, {"status": status, "end_time": end_time.isoformat()})
+        # Whoever tells this tells it again.
+        self._ask("PATCH", path, {"status": status, "end_time": end_time.isoformat()}, attempts=2)
 
     def report(self, report: AgentReport) -> None:
         """Take a sign of life; the next one comes anyhow, so it is sent once."""

@@ -1,0 +1,191 @@
+"""Wiring of the simulated data acquisition, and its life as a process."""
+
+from __future__ import annotations
+
+__all__ = ["build_runner", "daq_workflow", "load_daq_workflow", "run_commands", "run_once"]
+
+import getpass
+import logging
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from config.streaming.settings import StreamingSettings
+from config.streaming.testbed import TestbedConfig, load_testbed_config
+from models.errors import InvalidConfiguration
+from models.streaming.daq import DaqParameters, DaqWorkflow
+from repos.streaming.monitor_http import MonitorHttp
+from repos.streaming.monitor_logs import HttpLogSink, MonitorLogHandler
+from simulator.daq.bus import DaqBus
+from simulator.daq.execution import DaqResult
+from simulator.daq.monitor import DaqMonitor
+from simulator.daq.runner import AGENT_TYPE, DaqRunner
+from simulator.io.daq_bus import BrokerAddress, StompDaqBus
+from simulator.io.daq_monitor import RestDaqMonitor
+
+_log = logging.getLogger(__name__)
+
+#: Where runs' folders are if nobody says, as in the field.
+_CONTAINER = Path("/tmp")  # noqa: S108
+#: The workflow whose configuration says for which namespace commands are
+#: followed, if the testbed's file does not.
+_DEFAULT = "prompt_processing"
+#: Seconds for which the last lines of the log may be on their way to the
+#: monitor.
+_LAST_LINES = 1.0
+
+
+def daq_workflow(config: TestbedConfig, *, container: Path = _CONTAINER) -> DaqWorkflow:
+    """Return a workflow, ready to be run.
+
+    Parameters
+    ----------
+    config : `config.streaming.testbed.TestbedConfig`
+    container : `pathlib.Path`, optional
+        Directory of the runs' folders if nobody names one; absolute.
+    """
+    return DaqWorkflow(
+        namespace=config.namespace,
+        name=config.workflow,
+        version=config.version,
+        description=config.description,
+        parameters=DaqParameters(**{**config.daq, "container": config.container or container}),
+        parameter_values=dict(config.values),
+    )
+
+
+def load_daq_workflow(
+    settings: StreamingSettings, workflow_name: str, config: str | None, params: Mapping[str, Any]
+) -> DaqWorkflow:
+    """Read a workflow's configuration, with parameters that replace others.
+
+    Without the name of a configuration it is ``<workflow>_default``.
+
+    Raises
+    ------
+    models.errors.InvalidConfiguration
+        Raised if there is none, or something in it or a parameter is wrong.
+    """
+    asked = config or f"{workflow_name}_default"
+    return daq_workflow(
+        load_testbed_config(asked, settings=settings, workflow=workflow_name, parameters=params)
+    )
+
+
+def build_runner(
+    settings: StreamingSettings,
+    *,
+    namespace: str,
+    agent_type: str = AGENT_TYPE,
+    follow_commands: bool = False,
+    bus: DaqBus | None = None,
+    monitor: DaqMonitor | None = None,
+) -> DaqRunner:
+    """Return a runner for the broker and the monitor that the settings name.
+
+    Parameters
+    ----------
+    settings : `config.streaming.settings.StreamingSettings`
+    namespace, agent_type : `str`
+    follow_commands : `bool`, optional
+        Whether it listens to the queue of commands.
+    bus, monitor : optional
+        Others than those of the settings.
+
+    Raises
+    ------
+    models.errors.InvalidConfiguration
+        Raised if no monitor is named.
+    """
+
+    def load(workflow_name: str, config: str | None, params: Mapping[str, Any]) -> DaqWorkflow:
+        return load_daq_workflow(settings, workflow_name, config, params)
+
+    return DaqRunner(
+        bus=bus or StompDaqBus(_broker(settings)),
+        monitor=monitor or _monitor(settings),
+        namespace=namespace,
+        user=getpass.getuser(),
+        agent_type=agent_type,
+        load=load if follow_commands else None,
+    )
+
+
+def run_commands(settings: StreamingSettings, *, runner: DaqRunner | None = None) -> None:
+    """Follow commands until SIGTERM, SIGQUIT or SIGINT, which end a run that
+    is going on.
+
+    Raises
+    ------
+    models.errors.InvalidConfiguration
+        Raised if something in the configuration is wrong.
+    """
+    namespace = load_testbed_config(f"{_DEFAULT}_default", settings=settings).namespace
+    runner = runner or build_runner(settings, namespace=namespace, follow_commands=True)
+    with _life(runner, settings):
+        _log.info("Commands for namespace %s are followed.", namespace)
+        runner.wait()
+
+
+def run_once(
+    settings: StreamingSettings, workflow: DaqWorkflow, *, runner: DaqRunner | None = None
+) -> DaqResult:
+    """Run one workflow; SIGTERM, SIGQUIT or SIGINT end it.
+
+    Raises
+    ------
+    models.errors.PromptProcessingError
+        Raised if it cannot be run.
+    """
+    runner = runner or build_runner(settings, namespace=workflow.namespace, agent_type=workflow.name)
+    with _life(runner, settings):
+        return runner.run_once(workflow)
+
+
+@contextmanager
+def _life(runner: DaqRunner, settings: StreamingSettings) -> Iterator[None]:
+    """Start and end a runner; signals stop it, its log goes to the monitor."""
+
+    def stop(_number: int, _frame: object) -> None:
+        # Not here: the main thread may hold what this needs.
+        threading.Thread(target=runner.stop, name="daq-stop", daemon=True).start()
+
+    before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)}
+    logs = None
+    if settings.logs_url is not None:
+        sink = HttpLogSink(MonitorHttp(settings.logs_url, token=settings.api_token.get_secret_value()))
+        logs = MonitorLogHandler(sink, instance_name=lambda: runner.name)
+        logging.getLogger().addHandler(logs)
+        logs.start()
+    try:
+        runner.start()
+        yield
+    finally:
+        runner.close()
+        if logs is not None:
+            logging.getLogger().removeHandler(logs)
+            logs.stop(_LAST_LINES)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _broker(settings: StreamingSettings) -> BrokerAddress:
+    return BrokerAddress(
+        host=settings.activemq_host,
+        port=settings.activemq_port,
+        user=settings.activemq_user,
+        password=settings.activemq_password.get_secret_value(),
+        use_ssl=settings.activemq_use_ssl,
+        ca_certs=settings.activemq_ssl_ca_certs,
+        cert_file=settings.activemq_ssl_cert_file,
+        key_file=settings.activemq_ssl_key_file,
+    )
+
+
+def _monitor(settings: StreamingSettings) -> RestDaqMonitor:
+    if settings.monitor_url is None:
+        raise InvalidConfiguration("SWF_MONITOR_URL is empty; runs are numbered by a monitor")
+    return RestDaqMonitor(settings.monitor_url, token=settings.api_token.get_secret_value())
