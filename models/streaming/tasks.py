@@ -19,8 +19,8 @@ __all__ = [
     "TaskState",
 ]
 
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from models.streaming.datasets import DatasetId
@@ -187,6 +187,8 @@ class RunTask:
     ----------
     run_id, execution_id
         See `RunNote`.
+    due : `datetime.datetime`
+        When to do something for it next, UTC.
     dataset : `str` or `None`
         Name of its dataset, if a message told one.
     phase : `TaskPhase`
@@ -197,8 +199,6 @@ class RunTask:
         How often in a row something failed: submission, later a look.
     error : `str` or `None`
         The last failure.
-    due : `datetime.datetime`
-        When to do something for it next, UTC.
     submitted : `datetime.datetime` or `None`
         When the task was there.
     processed, failed : `int`
@@ -206,6 +206,7 @@ class RunTask:
     """
 
     run_id: str
+    due: datetime
     execution_id: str | None = None
     dataset: str | None = None
     phase: TaskPhase = TaskPhase.EXPECTED
@@ -213,7 +214,6 @@ class RunTask:
     task_state: TaskState | None = None
     attempts: int = 0
     error: str | None = None
-    due: datetime = field(default_factory=lambda: datetime.now(UTC))
     submitted: datetime | None = None
     ended: bool = False
     total_files: int | None = None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 __all__ = ["TaskStore"]
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,11 +27,20 @@ class TaskStore:
     engine : `sqlalchemy.Engine`
         See `repos.streaming.database`.
     namespace : `str`
+    now : callable, optional
+        Returns the present time, aware.
     """
 
-    def __init__(self, engine: sa.Engine, *, namespace: str) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        *,
+        namespace: str,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._engine = engine
         self._namespace = namespace
+        self._now = now
 
     def note(self, notes: Sequence[RunNote]) -> None:
         """Keep what messages said, all of it or nothing.
@@ -46,8 +56,10 @@ class TaskStore:
             known = self._select(connection, RUN_TASKS.c.run_id.in_({note.run_id for note in notes}))
             before = {task.run_id: task for task in known}
             after = dict(before)
+            now = self._now()
             for note in notes:
-                after[note.run_id] = _apply(after.get(note.run_id) or RunTask(note.run_id), note)
+                task = after.get(note.run_id) or RunTask(note.run_id, due=now)
+                after[note.run_id] = _apply(task, note, now)
             for run_id, task in after.items():
                 if run_id not in before:
                     connection.execute(RUN_TASKS.insert().values(self._row(task)))
@@ -122,7 +134,7 @@ class TaskStore:
         return {**asdict(task), **plain, "namespace": self._namespace}
 
 
-def _apply(task: RunTask, note: RunNote) -> RunTask:
+def _apply(task: RunTask, note: RunNote, now: datetime) -> RunTask:
     values: dict[str, Any] = {}
     if note.execution_id and not task.execution_id:
         values["execution_id"] = note.execution_id
@@ -135,9 +147,9 @@ def _apply(task: RunTask, note: RunNote) -> RunTask:
     if note.ready and task.phase in (TaskPhase.EXPECTED, TaskPhase.GIVEN_UP):
         # A task that there is already is followed, not submitted again.
         phase = TaskPhase.SUBMITTED if task.task_id else TaskPhase.SUBMITTING
-        values |= {"phase": phase, "attempts": 0, "error": None, "due": RunTask("").due}
+        values |= {"phase": phase, "attempts": 0, "error": None, "due": now}
         if task.task_id:
-            values["submitted"] = values["due"]
+            values["submitted"] = now
     return RunTask(**{**asdict(task), **values})
 
 

@@ -126,7 +126,7 @@ class ProcessingAgent:
         self._failure: str | None = None
         self._waits: dict[str, str] = {}
         self._done = 0
-        self._open = 0
+        self._open: set[str] = set()
         self._ends = {"completed": 0, "failed": 0}
 
     def receive(self, messages: Sequence[Message]) -> None:
@@ -160,7 +160,7 @@ class ProcessingAgent:
     def advance(self) -> float | None:
         """Submit and look at what is due."""
         runs = self._store.tasks()
-        self._open = len(runs)
+        self._open = {run.run_id for run in runs}
         soonest: datetime | None = None
         for run in runs:
             due: datetime | None = self._due.get(run.run_id, run.due)
@@ -176,7 +176,9 @@ class ProcessingAgent:
             description = f"PROCESSING agent. Preparing for run {self._announced}"
         else:
             completed, failed = self._ends["completed"], self._ends["failed"]
-            description = f"PROCESSING agent. Active: {self._open}, completed: {completed}, failed: {failed}"
+            description = (
+                f"PROCESSING agent. Active: {len(self._open)}, completed: {completed}, failed: {failed}"
+            )
         waits = "; ".join(self._waits.values())
         return AgentFacts(
             state=AgentState.PROCESSING if self._open else AgentState.READY,
@@ -221,7 +223,7 @@ class ProcessingAgent:
         )
         self._store.save(run)
         self._settle(run.run_id)
-        _log.info("Run %s is task %s, %s.", run.run_id, task_id, task.name)
+        _log.info("Run %s is task %s, %s.", run.run_id, task_id, task.name, extra=_labels(run))
         return run
 
     def _follow(self, run: RunTask) -> datetime | None:
@@ -273,13 +275,13 @@ class ProcessingAgent:
         if state in FAILED_TASKS:
             self._fail_execution(run)
             self._failure = f"{what}, {counts}"
-            _log.error("%s, %s; execution %s has failed.", what, counts, run.execution_id)
+            _log.error("%s, %s; execution %s has failed.", what, counts, run.execution_id, extra=_labels(run))
         elif run.failed:
             self._failure = f"{what}, {counts}"
-            _log.error("%s, %s.", what, counts)
+            _log.error("%s, %s.", what, counts, extra=_labels(run))
         else:
             self._failure = None
-            _log.info("%s, %s.", what, counts)
+            _log.info("%s, %s.", what, counts, extra=_labels(run))
         # Last: until then all of it is done again at the next start.
         self._store.save(replace(run, phase=TaskPhase.COMPLETE))
         self._ends["failed" if state in FAILED_TASKS else "completed"] += 1
@@ -288,7 +290,11 @@ class ProcessingAgent:
     def _give_up(self, run: RunTask, reason: str) -> RunTask:
         self._fail_execution(run)
         self._failure = f"run {run.run_id}: {reason}"
-        _log.error("Run %s is given up: %s. Another stf_ready has it tried again.", run.run_id, reason)
+        _log.error(
+            "Run %s is given up: %s. Another stf_ready has it tried again.",
+            *(run.run_id, reason),
+            extra=_labels(run),
+        )
         given_up = replace(run, phase=TaskPhase.GIVEN_UP, error=reason)
         self._store.save(given_up)
         self._ends["failed"] += 1
@@ -308,7 +314,9 @@ class ProcessingAgent:
         attempts = run.attempts + 1
         due = self._now() + self._limits.pause(attempts)
         if attempts == 1 or attempts % 10 == 0:
-            _log.warning("Run %s waits, after %d failures: %s", run.run_id, attempts, error)
+            _log.warning(
+                "Run %s waits, after %d failures: %s", run.run_id, attempts, error, extra=_labels(run)
+            )
         if attempts >= _TROUBLE:
             self._waits[run.run_id] = f"run {run.run_id} waits: {error}"
         self._store.save(replace(run, attempts=attempts, error=str(error), due=due))
@@ -326,7 +334,13 @@ class ProcessingAgent:
 
     def _forget(self, run_id: str) -> None:
         self._settle(run_id)
+        self._open.discard(run_id)
         self._followed.pop(run_id, None)
+
+
+def _labels(run: RunTask) -> dict[str, str | None]:
+    """Return what a line of the log about a run is found by."""
+    return {"run_id": run.run_id, "execution_id": run.execution_id}
 
 
 def _merge(note: RunNote, message: RunMessage | StfReady) -> RunNote:

@@ -1,0 +1,353 @@
+"""The prompt processing agent: one task for each run, followed to its end."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from models.errors import InvalidMessage, TemporarilyUnavailable
+from models.streaming.datasets import DatasetId
+from models.streaming.messages import StartRun
+from models.streaming.monitoring import AgentState, StfStatus
+from models.streaming.tasks import TaskPhase, TaskState
+from services.streaming import task_following
+from tests.services.streaming.processing_world import (
+    COMMON,
+    EXECUTION,
+    NAMESPACE,
+    RUN,
+    World,
+    end_run,
+    run_imminent,
+    stf_gen,
+    stf_ready,
+)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def submitted(world: World, *sequences: int) -> None:
+    """Have a run with files and a task."""
+    world.monitor.add_files(*sequences)
+    world.agent.receive([run_imminent(), stf_ready()])
+    world.advance()
+
+
+def test_a_run_becomes_a_task(world: World) -> None:
+    world.agent.receive([run_imminent()])
+    assert world.advance() is None
+    assert not world.executor.submitted
+    world.agent.receive([stf_ready()])
+    assert world.advance() == 10.0
+    (task,) = world.executor.submitted
+    assert task.name == task.output == f"user.alice.swf.{RUN}.processed"
+    assert task.input == DatasetId("group.daq", f"swf.{RUN}.run")
+    assert (task.execution_id, task.namespace, task.until_closed) == (EXECUTION, NAMESPACE, True)
+    assert (world.run.phase, world.run.task_id) == (TaskPhase.SUBMITTED, "501")
+
+
+def test_stf_ready_again_submits_nothing(world: World) -> None:
+    world.agent.receive([stf_ready(), stf_ready()])
+    world.advance()
+    world.agent.receive([stf_ready()])
+    world.advance(60)
+    world.new_agent().receive([stf_ready(), run_imminent()])
+    world.advance()
+    assert len(world.executor.submitted) == 1
+
+
+def test_a_death_between_submission_and_record(world: World) -> None:
+    world.agent.receive([stf_ready()])
+    world.executor.dies_after_submission = True
+    with pytest.raises(KeyboardInterrupt):
+        world.agent.advance()
+    world.executor.dies_after_submission = False
+    world.new_agent().receive([stf_ready()])
+    world.advance()
+    first, second = world.executor.submitted
+    assert first == second
+    assert world.run.task_id == "501"
+    assert list(world.executor.ids) == [first.name]
+
+
+def test_files_get_their_status_once(world: World) -> None:
+    submitted(world, 1, 2, 3)
+    assert world.monitor.statuses() == {1: "processing", 2: "processing", 3: "processing"}
+    claim = world.monitor.row(1).metadata
+    assert claim.pop("panda_polled_at")
+    assert claim == {
+        "sequence": 1,
+        "processed_by": "processing-agent-alice-1",
+        "panda_tracking_agent": "processing-agent-alice-1",
+        "panda_tracking_namespace": NAMESPACE,
+        "panda_task_id": "501",
+        "panda_output_dataset": f"user.alice.swf.{RUN}.processed",
+        "workflow_execution_id": EXECUTION,
+    }
+    world.advance(60)
+    assert len(world.monitor.updates) == 3
+    world.executor.add("9", 2, "finished")
+    world.executor.add("10", 3, "failed", error="it burns")
+    world.advance(10)
+    world.advance(60)
+    assert len(world.monitor.updates) == 5
+    assert world.monitor.statuses() == {1: "processing", 2: "processed", 3: "failed"}
+    good, bad = world.monitor.row(2).metadata, world.monitor.row(3).metadata
+    assert good["matched_input_files"] == [f"swf.{RUN}.000002.stf"]
+    assert (good["panda_job_id"], good["panda_job_status"]) == ("9", "finished")
+    assert "panda_poll_reason" not in good
+    assert bad["panda_poll_reason"] == "panda job 10 failed"
+    assert bad["panda_job_error"] == "it burns"
+    assert world.agent.facts().total_stf_processed == 2
+    assert world.agent.facts().current_stf_count == 1
+
+
+def test_only_files_that_may_change_are_asked_for(world: World) -> None:
+    submitted(world, 1, 2)
+    world.executor.add("9", 1, "finished")
+    world.advance(10)
+    assert set(world.monitor.asked) == {frozenset({StfStatus.REGISTERED, StfStatus.PROCESSING})}
+
+
+def test_a_task_that_is_done(world: World) -> None:
+    submitted(world, 1, 2)
+    assert world.agent.facts().state is AgentState.PROCESSING
+    for sequence in (1, 2):
+        world.executor.add(str(sequence), sequence, "finished")
+    world.executor.states["501"] = TaskState.DONE
+    assert world.advance(10) is None
+    assert (world.run.phase, world.run.task_state) == (TaskPhase.COMPLETE, TaskState.DONE)
+    assert (world.run.processed, world.run.failed) == (2, 0)
+    assert world.monitor.known[EXECUTION].status == "running"
+    facts = world.agent.facts()
+    assert (facts.state, facts.trouble) == (AgentState.READY, None)
+    assert facts.description == "PROCESSING agent. Active: 0, completed: 1, failed: 0"
+    world.agent.receive([stf_ready()])
+    assert world.advance() is None
+    assert len(world.executor.submitted) == 1
+
+
+def test_a_task_that_fails_fails_its_execution_loudly(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    submitted(world, 1, 2)
+    world.executor.add("1", 1, "failed")
+    world.executor.states["501"] = TaskState.FAILED
+    with caplog.at_level(logging.ERROR):
+        world.advance(10)
+    assert world.monitor.known[EXECUTION].status == "failed"
+    assert world.monitor.statuses() == {1: "failed", 2: "failed"}
+    reason = world.monitor.row(2).metadata["panda_poll_reason"]
+    assert reason == "no PanDA job found before task became failed"
+    assert f"execution {EXECUTION} has failed" in caplog.text
+    assert "task 501 is failed" in (world.agent.facts().trouble or "")
+
+
+def test_a_task_that_did_part_of_it(world: World) -> None:
+    submitted(world, 1, 2)
+    world.executor.add("1", 1, "finished")
+    world.executor.add("2", 2, "cancelled")
+    world.executor.states["501"] = TaskState.FINISHED
+    world.advance(10)
+    assert world.monitor.known[EXECUTION].status == "running"
+    assert world.run.phase is TaskPhase.COMPLETE
+    assert "1 files processed, 1 failed" in (world.agent.facts().trouble or "")
+
+
+def test_a_job_that_will_be_tried_again_decides_nothing(world: World) -> None:
+    submitted(world, 1)
+    world.executor.add("1", 1, "failed", retried=True)
+    world.advance(10)
+    assert world.monitor.statuses() == {1: "processing"}
+    world.executor.states["501"] = TaskState.FINISHED
+    world.advance(10)
+    assert world.monitor.statuses() == {1: "failed"}
+
+
+def test_another_job_for_a_file_that_failed(world: World) -> None:
+    submitted(world, 1)
+    world.executor.add("1", 1, "failed")
+    world.advance(10)
+    assert world.monitor.statuses() == {1: "failed"}
+    world.executor.add("2", 1, "finished")
+    world.advance(10)
+    assert world.monitor.statuses() == {1: "processed"}
+
+
+def test_a_file_that_is_registered_after_its_job_ended(world: World) -> None:
+    submitted(world, 1)
+    for sequence in (1, 2):
+        world.executor.add(str(sequence), sequence, "finished")
+    world.executor.states["501"] = TaskState.DONE
+    assert world.advance(10) == 10.0
+    assert world.run.phase is TaskPhase.SUBMITTED
+    world.monitor.add_files(2)
+    world.advance(10)
+    assert world.monitor.statuses() == {1: "processed", 2: "processed"}
+    assert world.run.phase is TaskPhase.COMPLETE
+
+
+def test_a_file_that_is_never_registered(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(task_following, "_LATE", 0.0)
+    submitted(world, 1)
+    for sequence in (1, 2):
+        world.executor.add(str(sequence), sequence, "finished")
+    world.executor.states["501"] = TaskState.DONE
+    world.advance(10)
+    assert world.run.phase is TaskPhase.COMPLETE
+    assert "1 of its files are not registered" in caplog.text
+
+
+def test_files_of_others_are_left_alone(world: World) -> None:
+    world.monitor.add_files(1, workflow_execution_id="other-bob-0009")
+    world.monitor.add_files(2, panda_tracking_namespace="elsewhere")
+    world.monitor.add_files(3, panda_tracking_namespace=NAMESPACE, workflow_execution_id=EXECUTION)
+    submitted(world)
+    assert world.monitor.statuses() == {1: "registered", 2: "registered", 3: "processing"}
+
+
+def test_a_restart_in_the_middle_goes_on(world: World) -> None:
+    submitted(world, 1, 2, 3)
+    world.executor.add("1", 1, "finished")
+    world.advance(10)
+    updates = len(world.monitor.updates)
+    world.new_agent().recover()
+    assert world.executor.started == 1
+    world.executor.add("2", 2, "finished")
+    world.executor.add("3", 3, "finished")
+    world.executor.states["501"] = TaskState.DONE
+    world.advance(10)
+    assert len(world.monitor.updates) == updates + 2
+    assert (world.run.phase, world.run.processed) == (TaskPhase.COMPLETE, 3)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_run_whose_stf_ready_was_missed(world: World, known: bool) -> None:
+    """Whether messages told of the run, or only the monitor knows it."""
+    if known:
+        world.agent.receive([stf_gen(1)])
+    else:
+        world.monitor.bodies[EXECUTION] = [{"msg_type": "run_imminent", "run_id": RUN, "dataset": "special"}]
+    world.agent.recover()
+    world.advance()
+    assert not world.executor.submitted
+    world.monitor.add_files(1)
+    world.agent.recover()
+    world.advance()
+    (task,) = world.executor.submitted
+    assert task.execution_id == EXECUTION
+    assert task.input.name == (f"swf.{RUN}.run" if known else "special")
+
+
+def test_an_execution_that_ended_while_nobody_listened(world: World) -> None:
+    ended = {"status": "completed", "start_time": world.time - timedelta(hours=1)}
+    world.monitor.known[EXECUTION] = world.monitor.known[EXECUTION].model_copy(update=ended)
+    world.monitor.bodies[EXECUTION] = [{"run_id": RUN}]
+    world.monitor.add_files(1)
+    world.agent.recover()
+    world.advance()
+    assert len(world.executor.submitted) == 1
+
+
+def test_submission_is_tried_again_with_patience(world: World) -> None:
+    world.agent.receive([stf_ready()])
+    world.executor.fails = TemporarilyUnavailable("PanDA is away")
+    assert [world.advance(due) for due in (0, 2, 4)] == [2.0, 4.0, 8.0]
+    assert "PanDA is away" in (world.agent.facts().trouble or "")
+    assert (world.run.attempts, world.run.error) == (3, "PanDA is away")
+    # A restart does not begin anew.
+    world.new_agent()
+    assert world.advance(1) == 7.0
+    world.executor.fails = None
+    world.advance(7)
+    assert (world.run.phase, world.run.attempts, world.run.error) == (TaskPhase.SUBMITTED, 0, None)
+    assert world.agent.facts().trouble is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [InvalidMessage("no such site"), TemporarilyUnavailable("PanDA fails")],
+    ids=["refused", "failing"],
+)
+def test_a_submission_that_does_not_work_is_given_up(tmp_path: Path, error: Exception) -> None:
+    world = World(tmp_path, submissions=3)
+    world.agent.receive([stf_ready()])
+    world.executor.fails = error
+    for _ in range(3):
+        world.advance(10)
+    assert world.run.phase is TaskPhase.GIVEN_UP
+    assert world.monitor.known[EXECUTION].status == "failed"
+    assert str(error) in (world.agent.facts().trouble or "")
+    assert world.advance(100) is None
+    world.executor.fails = None
+    world.agent.receive([stf_ready()])
+    world.advance()
+    assert world.run.phase is TaskPhase.SUBMITTED
+
+
+def test_a_task_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+    world = World(tmp_path, poll_timeout=100.0)
+    submitted(world, 1)
+    world.advance(50)
+    assert world.run.phase is TaskPhase.SUBMITTED
+    world.advance(60)
+    assert world.run.phase is TaskPhase.GIVEN_UP
+    assert world.monitor.statuses() == {1: "processing"}
+    world.agent.receive([stf_ready()])
+    world.advance()
+    assert world.run.phase is TaskPhase.SUBMITTED
+    assert len(world.executor.submitted) == 1
+
+
+def test_one_run_in_trouble_holds_up_no_other(world: World) -> None:
+    submitted(world, 1)
+    world.monitor.away = True
+    world.advance(10)
+    world.agent.receive([stf_ready(run_id="100011", execution_id="other-0002")])
+    world.advance()
+    assert [task.run_id for task in world.executor.submitted] == [RUN, "100011"]
+    world.monitor.away = False
+    world.executor.add("1", 1, "finished")
+    world.advance(60)
+    assert world.monitor.statuses() == {1: "processed"}
+
+
+def test_a_change_that_the_monitor_refuses(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.monitor.add_files(1, 2)
+    world.monitor.refused = {world.monitor.row(1).stf_filename}
+    submitted(world)
+    assert world.monitor.statuses() == {1: "registered", 2: "processing"}
+    assert "refuses that a file" in caplog.text
+
+
+def test_overlapping_runs_do_not_mix(world: World) -> None:
+    world.monitor.add_files(1)
+    world.monitor.add_files(1, run="100011")
+    other = {"run_id": "100011", "execution_id": "other-0002", "dataset": "d"}
+    world.agent.receive([run_imminent(), run_imminent(**other), stf_ready(), end_run(1)])
+    world.agent.receive([stf_ready(run_id="100011", execution_id="other-0002")])
+    world.advance()
+    first, second = (world.monitor.row(1).metadata, world.monitor.row(1, "100011").metadata)
+    assert (first["panda_task_id"], second["panda_task_id"]) == ("501", "502")
+    assert second["workflow_execution_id"] == "other-0002"
+    assert [task.input.name for task in world.executor.submitted] == [f"swf.{RUN}.run", "d"]
+
+
+def test_what_it_says_of_itself(world: World) -> None:
+    assert world.agent.facts().description == "PROCESSING agent. Active: 0, completed: 0, failed: 0"
+    world.agent.receive([run_imminent()])
+    assert world.agent.facts().description == f"PROCESSING agent. Preparing for run {RUN}"
+    assert world.agent.facts().state is AgentState.READY
+    world.agent.receive([StartRun(**COMMON)])
+    assert world.agent.facts().description == "PROCESSING agent. Active: 0, completed: 0, failed: 0"
+
+
+def test_end_run_is_kept(world: World) -> None:
+    world.agent.receive([stf_gen(1), end_run(17)])
+    assert (world.run.ended, world.run.total_files, world.run.phase) == (True, 17, TaskPhase.EXPECTED)
