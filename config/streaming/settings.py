@@ -202,6 +202,25 @@ class StreamingSettings(Settings):
         purpose="seconds after end_run until a dataset is closed whose files are not all there",
         example="600",
     )
+    run_silence: Seconds = setting(
+        "PP_RUN_SILENCE",
+        3600.0,
+        purpose="seconds without a sign of life after which a run is over that no running execution has",
+        example="7200",
+    )
+    xrootd_door: OptionalText = setting(
+        "PP_XROOTD_DOOR",
+        None,
+        purpose="where the data agent has files put, with PP_XROOTD_FOLDER; "
+        "Rucio decides on its own if unset, but -x needs both",
+        example="root://door.example.org:1094/",
+    )
+    xrootd_folder: OptionalText = setting(
+        "PP_XROOTD_FOLDER",
+        None,
+        purpose="directory behind PP_XROOTD_DOOR in which each dataset gets its own",
+        example="/epic/disk/swf",
+    )
     mcp_token: SecretStr = setting(
         "PP_MCP_TOKEN", SecretStr(""), purpose="bearer token of the MCP server's clients", example="..."
     )

@@ -1,0 +1,166 @@
+"""What all agents are wired with: journal, outbox, broker, monitor, logs."""
+
+from __future__ import annotations
+
+__all__ = ["agent_key", "connect_broker", "connect_monitor", "create_agent", "run_agent"]
+
+import getpass
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from config.streaming.settings import StreamingSettings
+from models.errors import InvalidConfiguration
+from models.streaming.bus import STOMP
+from models.streaming.messages import RUN_TOPIC
+from repos.streaming.agent_outbox import AgentOutbox
+from repos.streaming.journal import AgentJournal
+from repos.streaming.monitor_client import MonitorClient
+from repos.streaming.monitor_http import MonitorHttp
+from repos.streaming.monitor_logs import HttpLogSink, MonitorLogHandler
+from repos.streaming.stomp_bus import StompBus
+from repos.streaming.stomp_connection import Broker
+from repos.streaming.stomp_transport import BrokerTls
+from services.outbox import OutboxDrain
+from services.streaming.agent import Agent, AgentLogic, take_name
+from services.streaming.bus import Bus, BusSender
+from services.streaming.monitor import Monitor
+
+_log = logging.getLogger(__name__)
+
+#: Seconds within which an agent ends that is told to, less than supervisord
+#: grants.
+_ENDING = 7.0
+#: Seconds for which the last lines of the log may be on their way to the
+#: monitor.
+_LAST_LINES = 1.0
+
+
+def agent_key(role: str, namespace: str) -> str:
+    """Return under what an agent keeps its journal and outbox."""
+    return f"{role}.{namespace}"
+
+
+def create_agent(
+    *,
+    engine: sa.Engine,
+    role: str,
+    agent_type: str,
+    namespace: str,
+    bus: Bus,
+    monitor: Monitor,
+    logic: Callable[[str], AgentLogic],
+    destination: str = RUN_TOPIC,
+) -> Agent:
+    """Return an agent, not started yet.
+
+    Parameters
+    ----------
+    engine : `sqlalchemy.Engine`
+        Of its database.
+    role : `str`
+        Such as ``data``; with the namespace it names journal, outbox and
+        durable subscription.
+    agent_type, namespace : `str`
+        As the monitor knows it.
+    bus : `services.streaming.bus.Bus`
+    monitor : `services.streaming.monitor.Monitor`
+    logic : callable
+        Makes what it does, given its name.
+    destination : `str`, optional
+        What it listens to.
+
+    Raises
+    ------
+    models.errors.TemporarilyUnavailable
+        Raised if its database is away.
+    """
+    key = agent_key(role, namespace)
+    journal = AgentJournal(engine, agent=key)
+    name = take_name(agent_type=agent_type, user=getpass.getuser(), monitor=monitor, journal=journal)
+    outbox = AgentOutbox(engine, agent=key, owner=f"{name}:{os.getpid()}")
+    return Agent(
+        name=name,
+        agent_type=agent_type,
+        namespace=namespace,
+        destination=destination,
+        subscription=f"{role}-{namespace}",
+        bus=bus,
+        journal=journal,
+        logic=logic(name),
+        monitor=monitor,
+        drain=OutboxDrain(store=outbox, senders={STOMP: BusSender(bus)}),
+    )
+
+
+def connect_broker(settings: StreamingSettings, *, client_id: str) -> StompBus:
+    """Return the bus of the broker that the settings name, not started yet.
+
+    Parameters
+    ----------
+    settings : `config.streaming.settings.StreamingSettings`
+    client_id : `str`
+        The same at every start, and nobody else's.
+
+    Raises
+    ------
+    models.errors.InvalidConfiguration
+        Raised if a certificate cannot be read.
+    """
+    tls = None
+    if settings.activemq_use_ssl:
+        tls = BrokerTls(
+            ca_certs=settings.activemq_ssl_ca_certs,
+            certificate=settings.activemq_ssl_cert_file,
+            key=settings.activemq_ssl_key_file,
+        )
+    return StompBus(
+        Broker(
+            host=settings.activemq_host,
+            port=settings.activemq_port,
+            user=settings.activemq_user,
+            password=settings.activemq_password.get_secret_value(),
+            client_id=client_id,
+            tls=tls,
+        )
+    )
+
+
+def connect_monitor(settings: StreamingSettings) -> MonitorClient:
+    """Return the monitor that the settings name.
+
+    Raises
+    ------
+    models.errors.InvalidConfiguration
+        Raised if they name none.
+    """
+    if settings.monitor_url is None:
+        raise InvalidConfiguration("SWF_MONITOR_URL is empty; an agent needs the URL of a monitor")
+    return MonitorClient(MonitorHttp(settings.monitor_url, token=settings.api_token.get_secret_value()))
+
+
+def run_agent(agent: Agent, settings: StreamingSettings) -> None:
+    """Run an agent until SIGTERM, SIGQUIT or SIGINT; then end it cleanly: the
+    monitor is told, and what waits is there at the next start. What it logs
+    goes to the monitor too.
+    """
+    told = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: told.set())
+    logs = None
+    if settings.logs_url is not None:
+        sink = HttpLogSink(MonitorHttp(settings.logs_url, token=settings.api_token.get_secret_value()))
+        logs = MonitorLogHandler(sink, instance_name=agent.name)
+        logging.getLogger().addHandler(logs)
+        logs.start()
+    _log.info("%s starts.", agent.name)
+    agent.start()
+    told.wait()
+    _log.info("%s ends.", agent.name)
+    agent.stop(_ENDING)
+    if logs is not None:
+        logs.stop(_LAST_LINES)
