@@ -1,0 +1,153 @@
+"""A run over a broker, as the monitor tells of it."""
+
+from __future__ import annotations
+
+__all__ = ["BrokerFollower"]
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from app.streaming.run_summary import Standing
+from models.errors import TemporarilyUnavailable
+from models.streaming.datasets import DatasetId
+from models.streaming.messages import StopWorkflow, naive_timestamp
+from models.streaming.monitoring import FINAL_STATUSES, ExecutionStatus, StfFile, StfStatus
+from models.streaming.names import DEFAULT_SCOPE, dataset_name
+from repos.streaming.monitor_overview import Overview
+from services.streaming.catalogue import Catalogue
+from services.streaming.monitor import Monitor
+
+_Body = Mapping[str, Any]
+
+
+class BrokerFollower:
+    """Knows how an execution stands; a `app.streaming.following.Follower`.
+
+    Parameters
+    ----------
+    execution_id, namespace : `str`
+    expected : `int` or `None`
+        How many files there will be, if that is known.
+    monitor : `services.streaming.monitor.Monitor`
+    overview : `repos.streaming.monitor_overview.Overview`
+    catalogue : `services.streaming.catalogue.Catalogue` or `None`
+        None if it cannot be asked from here.
+    command : callable
+        Sends a command.
+    """
+
+    def __init__(
+        self,
+        *,
+        execution_id: str,
+        namespace: str,
+        expected: int | None,
+        monitor: Monitor,
+        overview: Overview,
+        catalogue: Catalogue | None,
+        command: Callable[[StopWorkflow], None],
+    ) -> None:
+        self._execution_id = execution_id
+        self._namespace = namespace
+        self._expected = expected
+        self._monitor = monitor
+        self._overview = overview
+        self._catalogue = catalogue
+        self._command = command
+        self._run: int | None = None
+        self._dataset = ""
+        self._announced: int | None = None
+
+    def stop(self) -> None:
+        """Have the run ended; what there is will be processed."""
+        self._command(
+            StopWorkflow(
+                namespace=self._namespace, execution_id=self._execution_id, timestamp=naive_timestamp()
+            )
+        )
+
+    def look(self) -> Standing:
+        """Return how the run stands now."""
+        execution = self._monitor.execution(self._execution_id)
+        status = str(execution.status) if execution else "unknown"
+        standing = Standing(self._execution_id, status, total=self._expected, waiting_for="the run")
+        if self._run is None:
+            self._run = self._overview.run_number(self._execution_id)
+        if self._run is None:
+            return replace(standing, over=status == ExecutionStatus.FAILED)
+        running = status in (ExecutionStatus.RUNNING, ExecutionStatus.PENDING)
+        if not running and self._announced is None:
+            self._announced = self._count_announced()
+        row = self._overview.run(self._run)
+        files = self._monitor.files(self._run) if row is not None else ()
+        counts = Counter(file.status for file in files)
+        generated = len(files) if self._announced is None else self._announced
+        dataset = self._dataset or dataset_name(str(self._run))
+        task_id, task_state = _task(files)
+        standing = replace(
+            standing,
+            run_number=self._run,
+            generated=generated,
+            total=self._expected if running else generated,
+            registered=len(files),
+            processed=counts[StfStatus.PROCESSED] + counts[StfStatus.DONE],
+            failed=counts[StfStatus.FAILED],
+            dataset=dataset,
+            dataset_open=self._is_open(dataset),
+            task_id=task_id,
+            task_state=task_state,
+        )
+        waiting = self._waiting_for(standing, running=running, closed=bool(row and row.get("end_time")))
+        return replace(standing, waiting_for=waiting, over=not waiting)
+
+    def finish(self, standing: Standing) -> Standing:
+        """Add to how a run stood in the end what takes longer to find out."""
+        bodies = self._monitor.messages(self._execution_id)
+        files = self._monitor.files(self._run) if self._run is not None and standing.registered else ()
+        senders = [str(body["sender"]) for body in bodies if body.get("sender")]
+        workers = [str(file.metadata.get("panda_tracking_agent") or "") for file in files]
+        dataset_files = None
+        if self._catalogue is not None and standing.dataset_open is not None:
+            dataset_files = len(self._catalogue.files(DatasetId(DEFAULT_SCOPE, standing.dataset)))
+        return replace(
+            standing,
+            messages=Counter(str(body.get("msg_type")) for body in bodies),
+            agents=tuple(dict.fromkeys(name for name in [*senders, *workers] if name)),
+            dataset_files=dataset_files,
+        )
+
+    def _count_announced(self) -> int:
+        bodies = self._monitor.messages(self._execution_id)
+        self._dataset = next((str(body["dataset"]) for body in bodies if body.get("dataset")), "")
+        totals = [body.get("total_stf_files") for body in bodies if body.get("msg_type") == "end_run"]
+        generated = {body.get("filename") for body in bodies if body.get("msg_type") == "stf_gen"}
+        # A monitor that does not listen to the bus knows no messages; its files remain.
+        return max([len(generated), *(total for total in totals if isinstance(total, int))])
+
+    def _is_open(self, dataset: str) -> bool | None:
+        if self._catalogue is None:
+            return None
+        try:
+            return self._catalogue.is_open(DatasetId(DEFAULT_SCOPE, dataset))
+        except TemporarilyUnavailable:
+            return None
+
+    def _waiting_for(self, standing: Standing, *, running: bool, closed: bool) -> str:
+        if running:
+            return "the end of the run"
+        waiting = []
+        if standing.dataset_open or (standing.dataset_open is None and not closed):
+            waiting.append(f"the closing of {standing.dataset}")
+        left = standing.registered - standing.processed - standing.failed
+        if left:
+            waiting.append(f"{left} of {standing.registered} files that are not processed")
+        return ", ".join(waiting)
+
+
+def _task(files: tuple[StfFile, ...] | Any) -> tuple[str | None, str | None]:
+    ids = [str(file.metadata["panda_task_id"]) for file in files if file.metadata.get("panda_task_id")]
+    if not ids:
+        return None, None
+    return ids[0], "done" if all(file.status in FINAL_STATUSES for file in files) else "running"

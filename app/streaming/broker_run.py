@@ -1,0 +1,313 @@
+"""``testbed run`` and ``testbed stop`` over a broker."""
+
+from __future__ import annotations
+
+__all__ = ["run_over_broker", "stop_over_broker"]
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from app.logging import configure_logging
+from app.streaming.broker_agents import AgentPrograms
+from app.streaming.broker_follower import BrokerFollower
+from app.streaming.bus_factory import create_stomp_bus
+from app.streaming.following import follow
+from app.streaming.run_summary import RunSummary
+from app.streaming.supervisor import Supervisor
+from config.settings import PROJECT
+from config.streaming.settings import StreamingSettings
+from config.streaming.testbed import TestbedConfig, load_testbed_config
+from models.errors import TemporarilyUnavailable
+from models.streaming.messages import COMMAND_QUEUE, Message, RunWorkflow, StopWorkflow, naive_timestamp
+from models.streaming.monitoring import AgentStatus, ExecutionStatus
+from repos.streaming.database import create_streaming_engine
+from repos.streaming.embedded_catalogue import EmbeddedCatalogue
+from repos.streaming.monitor_client import MonitorClient
+from repos.streaming.monitor_http import MonitorHttp
+from repos.streaming.monitor_overview import HttpOverview, Overview
+from repos.streaming.stomp_bus import StompBus
+from services.streaming.catalogue import Catalogue
+
+#: The file for supervisord, in the working directory or the project's.
+_FILE = "agents.supervisord.conf"
+#: Seconds until a broker that does not answer is an error, and until a
+#: command without effect is.
+_CONNECT, _EFFECT = 10.0, 30.0
+_GLANCE = 0.1
+#: Seconds between looks at a run: the monitor is asked for all of its files.
+_LOOK = 0.5
+#: What runners of workflows are to the monitor.
+_RUNNER = "DAQ_Simulator"
+#: Executions that are looked at for a new one.
+_LATEST = 20
+
+
+class _Link:
+    """Broker and monitor."""
+
+    def __init__(self, settings: StreamingSettings) -> None:
+        http = MonitorHttp(str(settings.monitor_url), token=settings.api_token.get_secret_value())
+        self.monitor = MonitorClient(http)
+        self.overview: Overview = HttpOverview(http)
+        self._bus: StompBus = create_stomp_bus(settings, client_id=f"cmd-sender-{os.getpid()}")
+        self._where = f"{settings.activemq_host}:{settings.activemq_port}"
+
+    def connect(self) -> None:
+        """Connect to the broker, or say that it is not there."""
+        self._bus.start()
+        deadline = time.monotonic() + _CONNECT
+        while not self._bus.connected:
+            if time.monotonic() > deadline:
+                raise TemporarilyUnavailable(
+                    f"the broker at {self._where} does not let us in: see ACTIVEMQ_HOST"
+                )
+            time.sleep(_GLANCE)
+
+    def command(self, message: Message) -> None:
+        """Send a command."""
+        self._bus.send(COMMAND_QUEUE, message.to_text())
+
+    def runners(self) -> dict[str, str]:
+        """Return namespaces that are served, and by which runner."""
+        return {
+            str(row.get("namespace")): str(row.get("instance_name"))
+            for row in self.overview.agents()
+            if row.get("agent_type") == _RUNNER and row.get("status") != AgentStatus.EXITED
+        }
+
+    def check_served(self, namespace: str) -> None:
+        """Raise an error that says what is served, if the namespace is not."""
+        served = self.runners()
+        if namespace not in served:
+            others = ", ".join(f"{name} (by {runner})" for name, runner in sorted(served.items())) or "none"
+            raise TemporarilyUnavailable(
+                f"nobody runs workflows of the namespace {namespace}; namespaces that are served: {others}"
+            )
+
+    def close(self) -> None:
+        """Let go of both."""
+        self._bus.stop(_CONNECT)
+        self.monitor.close()
+
+
+@contextmanager
+def _linked(settings: StreamingSettings) -> Iterator[_Link]:
+    link = _Link(settings)
+    try:
+        link.connect()
+        yield link
+    finally:
+        link.close()
+
+
+def run_over_broker(
+    asked: str,
+    *,
+    settings: StreamingSettings,
+    parameters: Mapping[str, Any],
+    console: Console,
+    stops: Callable[[], int],
+    detach: bool,
+    use_running: bool,
+    timeout: float,
+) -> RunSummary | None:
+    """Run a workflow with agents that are processes of their own.
+
+    Parameters
+    ----------
+    asked : `str`
+        Name of the workflow, or path of its file.
+    settings : `config.streaming.settings.StreamingSettings`
+    parameters : mapping
+        What is given for this execution; None is left out.
+    console : `rich.console.Console`
+    stops : callable
+        Says how often somebody asked for a stop.
+    detach : `bool`
+        Whether to return once the run has begun; agents go on.
+    use_running : `bool`
+        Whether agents that run are used, and none are started.
+    timeout : `float`
+        Seconds after which the run is stopped; 0 for never.
+
+    Returns
+    -------
+    summary : `app.streaming.run_summary.RunSummary` or `None`
+        None with `detach`.
+
+    Raises
+    ------
+    models.errors.PromptProcessingError
+        Raised if it cannot be run.
+    """
+    begin = time.monotonic()
+    config = load_testbed_config(asked, settings=settings, parameters=parameters)
+    settings.testbed_directory.mkdir(parents=True, exist_ok=True)
+    supervisor = None if use_running else Supervisor(_supervisord_file())
+    with (settings.testbed_directory / "testbed.log").open("a") as log, _linked(settings) as link:
+        configure_logging(settings.log_levels, stream=log)
+        programs = None
+        try:
+            if supervisor is not None:
+                programs = AgentPrograms(
+                    supervisor=supervisor,
+                    settings=settings,
+                    config=config,
+                    overview=link.overview,
+                    stops=stops,
+                )
+                console.print("Starting the agents.")
+                programs.start()
+            execution_id = _begin(link, config, parameters, programs)
+            console.print(f"Execution {execution_id} has begun.", highlight=False, markup=False)
+            if detach:
+                supervisor = None
+                return None
+            follower = BrokerFollower(
+                execution_id=execution_id,
+                namespace=config.namespace,
+                expected=_expected(config),
+                monitor=link.monitor,
+                overview=link.overview,
+                catalogue=_catalogue(settings),
+                command=link.command,
+            )
+            standing = follow(follower, console=console, stop_asked=stops, timeout=timeout, glance=_LOOK)
+            standing = follower.finish(standing)
+            execution = link.monitor.execution(execution_id)
+        finally:
+            if supervisor is not None and programs is not None and programs.ours:
+                supervisor.shut_down()
+    taken = None
+    if execution is not None and execution.start_time and execution.end_time:
+        taken = (execution.end_time - execution.start_time).total_seconds()
+    return RunSummary.of(
+        standing,
+        stopped=bool(stops()),
+        namespace=config.namespace,
+        duration_s=taken,
+        total_s=time.monotonic() - begin,
+        realtime=bool(config.daq["realtime"]),
+        executor=settings.executor,
+    )
+
+
+def stop_over_broker(
+    *,
+    settings: StreamingSettings,
+    namespace: str | None,
+    execution: str | None,
+    agents: bool,
+    console: Console,
+) -> None:
+    """Have the run of a namespace ended.
+
+    Parameters
+    ----------
+    settings : `config.streaming.settings.StreamingSettings`
+    namespace : `str` or `None`
+        By default that of the testbed's file.
+    execution : `str` or `None`
+        Which, if not whichever runs.
+    agents : `bool`
+        Whether agents under supervisord are ended, too.
+    console : `rich.console.Console`
+
+    Raises
+    ------
+    models.errors.TemporarilyUnavailable
+        Raised if nobody serves the namespace, or nothing runs in it.
+    """
+    asked = load_testbed_config(settings=settings, parameters={"namespace": namespace}).namespace
+    try:
+        with _linked(settings) as link:
+            link.check_served(asked)
+            running = {e.execution_id for e in link.monitor.executions(asked, status=ExecutionStatus.RUNNING)}
+            if execution is not None:
+                running &= {execution}
+            if running or not agents:
+                if not running:
+                    raise TemporarilyUnavailable(f"no execution runs in the namespace {asked}")
+                link.command(
+                    StopWorkflow(namespace=asked, execution_id=execution, timestamp=naive_timestamp())
+                )
+                _wait_until_ended(link, running)
+                console.print(f"Ended: {', '.join(sorted(running))}.", highlight=False, markup=False)
+    finally:
+        if agents:
+            Supervisor(_supervisord_file()).shut_down()
+            console.print("The agents were ended.")
+
+
+def _begin(
+    link: _Link, config: TestbedConfig, parameters: Mapping[str, Any], programs: AgentPrograms | None
+) -> str:
+    """Send the command; return the execution that it began."""
+    link.check_served(config.namespace)
+    before = {row["execution_id"] for row in link.overview.executions(config.namespace, limit=_LATEST)}
+    apart = ("realtime", "duration", "namespace")
+    link.command(
+        RunWorkflow(
+            namespace=config.namespace,
+            workflow_name=config.workflow,
+            config=config.config,
+            realtime=config.daq["realtime"],
+            duration=config.daq.get("duration"),
+            params={
+                name: value for name, value in parameters.items() if value is not None and name not in apart
+            },
+            timestamp=naive_timestamp(),
+        )
+    )
+    deadline = time.monotonic() + _EFFECT
+    while time.monotonic() < deadline:
+        for row in link.overview.executions(config.namespace, limit=_LATEST):
+            if row["execution_id"] not in before:
+                return str(row["execution_id"])
+        time.sleep(_GLANCE)
+    log = f" Its log ends:\n{programs.log_of_runner()}" if programs is not None else ""
+    raise TemporarilyUnavailable(
+        f"{link.runners().get(config.namespace)} began no execution within {_EFFECT:g} s.{log}"
+    )
+
+
+def _wait_until_ended(link: _Link, execution_ids: set[str]) -> None:
+    deadline = time.monotonic() + _EFFECT
+    while True:
+        known = [link.monitor.execution(name) for name in execution_ids]
+        still = [e.execution_id for e in known if e and e.status == ExecutionStatus.RUNNING]
+        if not still:
+            return
+        if time.monotonic() > deadline:
+            raise TemporarilyUnavailable(f"{', '.join(still)} runs on after {_EFFECT:g} s")
+        time.sleep(_GLANCE)
+
+
+def _expected(config: TestbedConfig) -> int | None:
+    count, periods = config.daq.get("stf_count"), config.daq.get("physics_period_count")
+    return count * periods if count and periods and not config.daq.get("duration") else None
+
+
+def _catalogue(settings: StreamingSettings) -> Catalogue | None:
+    """Return the catalogue, if it is a database that can be read from here."""
+    if settings.catalogue != "embedded":
+        return None
+    try:
+        return EmbeddedCatalogue(
+            create_streaming_engine(
+                settings.catalogue_database_url, setting="PP_CATALOGUE_DATABASE", read_only=True
+            )
+        )
+    except TemporarilyUnavailable:
+        return None
+
+
+def _supervisord_file() -> Path:
+    own = Path.cwd() / _FILE
+    return own if own.is_file() else PROJECT / _FILE

@@ -1,0 +1,153 @@
+"""``testbed status``: what the monitor knows."""
+
+from __future__ import annotations
+
+__all__ = ["gather_status", "print_status"]
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from rich.console import Console
+from rich.table import Table
+
+from app.streaming.workplace import running_testbed
+from config.streaming.settings import StreamingSettings
+from models.errors import TemporarilyUnavailable
+from models.streaming.monitoring import StfFile
+from repos.streaming.database import create_streaming_engine
+from repos.streaming.embedded_monitor import EmbeddedMonitor
+from repos.streaming.monitor_client import MonitorClient
+from repos.streaming.monitor_http import MonitorHttp
+from repos.streaming.monitor_overview import HttpOverview, Overview, StoreOverview
+from repos.streaming.monitor_store import MonitorStore
+from services.streaming.monitor import Monitor
+
+
+def print_status(
+    settings: StreamingSettings, *, namespace: str | None, limit: int, json_wanted: bool, console: Console
+) -> None:
+    """Print executions, with their runs and tasks, and agents.
+
+    Parameters
+    ----------
+    settings : `config.streaming.settings.StreamingSettings`
+        With a monitor's URL or a broker, the monitor is asked; else its
+        database in the testbed's directory.
+    namespace : `str` or `None`
+        Whose; None for all.
+    limit : `int`
+        Executions that are shown.
+    json_wanted : `bool`
+    console : `rich.console.Console`
+
+    Raises
+    ------
+    models.errors.TemporarilyUnavailable
+        Raised if the monitor is away, or nothing was kept yet.
+    """
+    if settings.has_monitor or settings.has_broker:
+        http = MonitorHttp(str(settings.monitor_url), token=settings.api_token.get_secret_value())
+        client = MonitorClient(http)
+        try:
+            facts = gather_status(client, HttpOverview(http), namespace=namespace, limit=limit)
+        finally:
+            client.close()
+    else:
+        _check(settings)
+        engine = create_streaming_engine(
+            settings.monitor_database_url, setting="PP_MONITOR_DATABASE", read_only=True
+        )
+        try:
+            store = MonitorStore.on(engine)
+            facts = gather_status(
+                EmbeddedMonitor(store), StoreOverview(store), namespace=namespace, limit=limit
+            )
+        finally:
+            engine.dispose()
+        facts["process"] = running_testbed(settings.testbed_directory)
+    if json_wanted:
+        console.print_json(json.dumps(facts, default=str))
+    else:
+        _print(facts, console)
+
+
+def gather_status(
+    monitor: Monitor, overview: Overview, *, namespace: str | None, limit: int
+) -> dict[str, Any]:
+    """Return ``executions`` and ``agents``."""
+    executions = []
+    for row in overview.executions(namespace, limit=limit):
+        number = overview.run_number(row["execution_id"])
+        run = overview.run(number) if number is not None else None
+        files: Sequence[StfFile] = monitor.files(number) if number is not None and run is not None else ()
+        state = monitor.run_state(number) if number is not None else None
+        tasks = {str(file.metadata["panda_task_id"]) for file in files if "panda_task_id" in file.metadata}
+        executions.append(
+            {
+                "execution_id": row["execution_id"],
+                "namespace": row.get("namespace"),
+                "status": row.get("status"),
+                "start_time": row.get("start_time"),
+                "end_time": row.get("end_time"),
+                "run_number": number,
+                "phase": state.phase if state else None,
+                "files": dict(Counter(str(file.status) for file in files)),
+                "tasks": sorted(tasks),
+            }
+        )
+    columns = ("instance_name", "namespace", "status", "operational_state", "last_heartbeat", "description")
+    agents = [{name: row.get(name) for name in columns} for row in overview.agents(namespace)]
+    return {"executions": executions, "agents": agents}
+
+
+def _check(settings: StreamingSettings) -> None:
+    url = sa.make_url(settings.monitor_database_url)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        raise TemporarilyUnavailable(
+            f"nothing has run in {settings.testbed_directory} yet: begin with `testbed run`"
+        )
+
+
+def _print(facts: Mapping[str, Any], console: Console) -> None:
+    executions = Table(title="Executions", title_justify="left")
+    for heading in ("execution", "status", "began", "run", "phase", "files", "tasks"):
+        executions.add_column(heading, no_wrap=heading == "execution")
+    for row in facts["executions"]:
+        files = ", ".join(f"{count} {status}" for status, count in row["files"].items())
+        executions.add_row(
+            row["execution_id"],
+            str(row["status"]),
+            _time(row["start_time"]),
+            str(row["run_number"] or ""),
+            row["phase"] or "",
+            files,
+            ", ".join(row["tasks"]),
+        )
+    agents = Table(title="Agents", title_justify="left")
+    for heading in ("agent", "namespace", "status", "state", "last heard of"):
+        agents.add_column(heading, no_wrap=heading == "agent")
+    for row in facts["agents"]:
+        if row["status"] != "EXITED":
+            agents.add_row(
+                row["instance_name"],
+                row["namespace"] or "",
+                row["status"],
+                row["operational_state"],
+                _time(row["last_heartbeat"]),
+            )
+    console.print(executions)
+    console.print(agents if agents.row_count else "No agent is alive.")
+    if facts.get("process"):
+        console.print(f"A testbed runs here, process {facts['process']}.", highlight=False)
+
+
+def _time(value: datetime | str | None) -> str:
+    if value is None:
+        return ""
+    when = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return when.astimezone().strftime("%m-%d %H:%M:%S")
