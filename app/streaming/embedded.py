@@ -11,7 +11,7 @@ __all__ = ["EmbeddedTestbed"]
 import getpass
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -19,37 +19,27 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from app.streaming.agent_parts import create_agent
+from app.streaming.data_factory import create_catalogue, create_data_agent
 from app.streaming.embedded_daq_monitor import EmbeddedDaqMonitor
 from app.streaming.local_daq_bus import LocalDaqBus
 from app.streaming.run_summary import Standing
 from config.streaming.settings import StreamingSettings
 from models.errors import TemporarilyUnavailable
-from models.streaming.bus import STOMP
 from models.streaming.daq import DaqWorkflow
 from models.streaming.datasets import DatasetId
 from models.streaming.messages import RUN_TOPIC, Message, StfGen
 from models.streaming.monitoring import AgentState, ExecutionStatus
 from models.streaming.names import DEFAULT_SCOPE, dataset_name
 from models.streaming.tasks import TaskPhase
-from repos.outbox import Outbox
-from repos.streaming.data_store import DataStore
 from repos.streaming.database import create_streaming_engine
-from repos.streaming.embedded_catalogue import EmbeddedCatalogue
 from repos.streaming.embedded_monitor import EmbeddedMonitor
-from repos.streaming.journal import AgentJournal
 from repos.streaming.local_bus import LocalBroker
 from repos.streaming.local_executor import LocalExecutor
 from repos.streaming.local_jobs import LocalJobs
 from repos.streaming.monitor_store import MonitorStore
 from repos.streaming.payloads import PayloadRunner, parse_payload
-from repos.streaming.stf_folders import StfFolders
-from repos.streaming.tables import OUTBOX
 from repos.streaming.task_store import TaskStore
-from services.outbox import OutboxDrain
-from services.streaming.agent import Agent, AgentLogic, take_name
-from services.streaming.bus import BusSender
-from services.streaming.data_agent import DataAgent
-from services.streaming.data_progress import DataLimits
 from services.streaming.message_recorder import BufferedRecorder
 from services.streaming.processing_agent import ProcessingAgent, ProcessingLimits
 from simulator.daq.execution import DaqResult
@@ -102,10 +92,7 @@ class EmbeddedTestbed:
         settings, namespace = self._settings, self._workflow.namespace
         self._store = MonitorStore.on(self._engine(settings.monitor_database_url, "PP_MONITOR_DATABASE"))
         self._monitor = EmbeddedMonitor(self._store)
-        self._catalogue = EmbeddedCatalogue(
-            self._engine(settings.catalogue_database_url, "PP_CATALOGUE_DATABASE")
-        )
-        data_engine = self._engine(settings.agent_database_url("data-agent"))
+        self._catalogue = create_catalogue(settings)
         task_engine = self._engine(settings.agent_database_url("processing-agent"))
         self._recorder = BufferedRecorder(self._store.messages)
         self._monitor_bus = self._broker.connect("monitor")
@@ -125,26 +112,22 @@ class EmbeddedTestbed:
         )
         self._ends.callback(executor.close)
         self._agents = [
-            self._agent(
-                "data-agent",
-                "DATA",
-                data_engine,
-                lambda name, key: DataAgent(
-                    name=name,
-                    namespace=namespace,
-                    store=DataStore(data_engine, namespace=namespace, agent=key),
-                    catalogue=self._catalogue,
-                    monitor=self._monitor,
-                    folders=StfFolders(),
-                    container=str(self._workflow.parameters.container),
-                    limits=DataLimits(deadline=settings.run_deadline),
-                ),
+            create_data_agent(
+                settings=settings,
+                namespace=namespace,
+                bus=self._broker.connect("data"),
+                monitor=self._monitor,
+                catalogue=self._catalogue,
+                container=self._workflow.parameters.container,
             ),
-            self._agent(
-                "processing-agent",
-                "PROCESSING",
-                task_engine,
-                lambda name, _: ProcessingAgent(
+            create_agent(
+                engine=task_engine,
+                role="processing",
+                agent_type="PROCESSING",
+                namespace=namespace,
+                bus=self._broker.connect("processing"),
+                monitor=self._monitor,
+                logic=lambda name: ProcessingAgent(
                     name=name,
                     namespace=namespace,
                     nickname=settings.panda_nickname or self._user,
@@ -167,28 +150,6 @@ class EmbeddedTestbed:
         engine = create_streaming_engine(url, setting=setting)
         self._ends.callback(engine.dispose)
         return engine
-
-    def _agent(
-        self, role: str, agent_type: str, engine: sa.Engine, make: Callable[[str, str], AgentLogic]
-    ) -> Agent:
-        namespace = self._workflow.namespace
-        key = f"{role}.{namespace}"
-        journal = AgentJournal(engine, agent=key)
-        bus = self._broker.connect(key)
-        name = take_name(agent_type=agent_type, user=self._user, monitor=self._monitor, journal=journal)
-        outbox = Outbox(engine, owner=name, exclusive=True, table=OUTBOX)
-        return Agent(
-            name=name,
-            agent_type=agent_type,
-            namespace=namespace,
-            destination=RUN_TOPIC,
-            subscription=key,
-            bus=bus,
-            journal=journal,
-            logic=make(name, key),
-            monitor=self._monitor,
-            drain=OutboxDrain(store=outbox, senders={STOMP: BusSender(bus)}),
-        )
 
     def start(self) -> None:
         """Start everything, wait until the agents are ready, and begin the run.

@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-__all__ = ["make_workflow", "run_embedded"]
+__all__ = ["run_embedded"]
 
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from app.logging import configure_logging
+from app.streaming.daq_factory import daq_workflow
 from app.streaming.embedded import EmbeddedTestbed
 from app.streaming.following import follow
 from app.streaming.run_summary import RunSummary
 from app.streaming.workplace import Workplace
-from config.server_settings import server_environment
+from config.streaming.payload_environment import payload_environment
 from config.streaming.settings import StreamingSettings
-from config.streaming.testbed import TestbedConfig, load_testbed_config
-from models.streaming.daq import DaqParameters, DaqWorkflow
-
-
-def make_workflow(config: TestbedConfig, *, container: Path) -> DaqWorkflow:
-    """Return a workflow, ready to be run.
-
-    Parameters
-    ----------
-    config : `config.streaming.testbed.TestbedConfig`
-    container : `pathlib.Path`
-        Directory of the runs' folders if nobody names one; absolute.
-    """
-    return DaqWorkflow(
-        namespace=config.namespace,
-        name=config.workflow,
-        version=config.version,
-        description=config.description,
-        parameters=DaqParameters(**config.daq, container=config.container or container),
-        parameter_values=dict(config.values),
-    )
+from config.streaming.testbed import load_testbed_config
 
 
 def run_embedded(
@@ -74,11 +54,11 @@ def run_embedded(
     config = load_testbed_config(asked, settings=settings, parameters=parameters)
     with Workplace(settings.testbed_directory) as workplace, workplace.log.open("a") as log:
         configure_logging(settings.log_levels, stream=log)
-        workflow = make_workflow(config, container=workplace.container)
+        workflow = daq_workflow(config, container=workplace.container)
         testbed = EmbeddedTestbed(
             settings=settings,
             workflow=workflow,
-            environment=server_environment({}),
+            environment=payload_environment(),
             poll_timeout=config.poll_timeout or 0.0,
         )
         try:
