@@ -65,8 +65,9 @@ def _moment(value: Any, info: ValidationInfo) -> datetime:
     try:
         if not isinstance(value, str):
             raise ValueError
-        # In a URL, a plus sign may have become a space.
-        moment = datetime.fromisoformat(value.strip().replace(" ", "T", 1).replace(" ", "+"))
+        # After date and time, a space was a plus sign before a URL had it.
+        day, time = value.strip()[:10], value.strip()[10:]
+        moment = datetime.fromisoformat(f"{day}{time[:1]}{time[1:].replace(' ', '+')}")
         if moment.tzinfo is None:
             zone: ZoneInfo = (info.context or {})["zone"]
             moment = moment.replace(tzinfo=zone)
