@@ -122,6 +122,7 @@ _TESTBED = frozenset(
         "PP_PAYLOAD_ATTEMPTS",
         "PP_PAYLOAD_TIMEOUT",
         "PP_PAYLOAD_WORKERS",
+        "PP_TASK_SUBMISSIONS",
         "PP_RUN_DEADLINE",
         "PP_RUN_SILENCE",
         "PP_STREAMING_DATABASE",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["StreamingSettings", "load_streaming_settings"]
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -185,7 +186,12 @@ class StreamingSettings(Settings):
         example="./payload.sh",
     )
     payload_workers: int = setting(
-        "PP_PAYLOAD_WORKERS", 2, purpose="payloads that run at once", example="4", ge=1, le=1024
+        "PP_PAYLOAD_WORKERS",
+        default_factory=lambda: os.cpu_count() or 1,
+        purpose="payloads that run at once; as many as there are processors if unset",
+        example="4",
+        ge=1,
+        le=1024,
     )
     payload_attempts: int = setting(
         "PP_PAYLOAD_ATTEMPTS", 3, purpose="attempts that each file is given", example="3", ge=1, le=100
@@ -195,6 +201,13 @@ class StreamingSettings(Settings):
         3600.0,
         purpose="seconds after which a payload is killed, 0 for never",
         example="600",
+    )
+    task_submissions: int = setting(
+        "PP_TASK_SUBMISSIONS",
+        20,
+        purpose="tries to submit a run's task until it is given up, 0 for no limit",
+        example="20",
+        ge=0,
     )
     run_deadline: Seconds = setting(
         "PP_RUN_DEADLINE",

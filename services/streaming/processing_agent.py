@@ -8,7 +8,7 @@ name that only depends on the run: whoever repeats what, there is one task.
 
 from __future__ import annotations
 
-__all__ = ["ProcessingAgent", "ProcessingLimits", "task_of"]
+__all__ = ["AGENT_TYPE", "ProcessingAgent", "ProcessingLimits", "task_of"]
 
 import logging
 from collections.abc import Callable, Sequence
@@ -31,6 +31,8 @@ from services.streaming.task_following import Followed, Follower
 
 _log = logging.getLogger(__name__)
 
+#: As the monitor knows it.
+AGENT_TYPE = "PROCESSING"
 #: Failures in a row from which on they count as trouble.
 _TROUBLE = 3
 
@@ -146,7 +148,7 @@ class ProcessingAgent:
         for message in messages:
             if isinstance(message, RunImminent):
                 self._announced = message.run_id
-            elif isinstance(message, RunMessage) and message.run_id == self._announced:
+            elif isinstance(message, RunMessage | StfReady) and message.run_id == self._announced:
                 self._announced = None
 
     def recover(self) -> None:

@@ -1,0 +1,245 @@
+"""Wiring of the prompt processing agent and of its executors."""
+
+from __future__ import annotations
+
+__all__ = [
+    "ProcessingOptions",
+    "build_processing_agent",
+    "create_executor",
+    "create_processing_agent",
+    "submit_once",
+]
+
+import getpass
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from app.streaming.agent_parts import connect_broker, connect_monitor, create_agent
+from app.streaming.data_factory import create_catalogue
+from config.streaming.payload_environment import payload_environment
+from config.streaming.settings import StreamingSettings
+from config.streaming.testbed import load_testbed_config
+from models.errors import InvalidConfiguration
+from models.streaming.datasets import DatasetId
+from models.streaming.names import DEFAULT_SCOPE
+from models.streaming.tasks import TERMINAL_TASKS, TaskSpec, TaskState
+from repos.streaming.database import create_streaming_engine
+from repos.streaming.local_executor import POLL, LocalExecutor
+from repos.streaming.local_jobs import LocalJobs
+from repos.streaming.panda_client import PandaClient
+from repos.streaming.panda_executor import PandaExecutor
+from repos.streaming.payloads import PayloadRunner, parse_payload
+from repos.streaming.task_store import TaskStore
+from services.streaming.agent import Agent
+from services.streaming.bus import Bus
+from services.streaming.catalogue import Catalogue
+from services.streaming.executor import Executor
+from services.streaming.monitor import Monitor
+from services.streaming.processing_agent import AGENT_TYPE, ProcessingAgent, ProcessingLimits
+
+#: Names its journal and subscription, and its database.
+ROLE = "processing"
+_DATABASE = "processing-agent"
+#: Directory of what tasks that are executed here make.
+_OUTPUTS = "outputs"
+#: Seconds between looks at a task, if nobody says: here, and at PanDA.
+_LOCAL_POLL, _PANDA_POLL = 0.5, 60.0
+#: Seconds between looks for a dataset's files where each is a request.
+_REMOTE_FILES = (2.0, 10.0)
+
+
+@dataclass(frozen=True)
+class ProcessingOptions:
+    """What the processing agent's command line says.
+
+    Attributes
+    ----------
+    script : `pathlib.Path` or `None`
+        What processes a file, instead of the configured payload.
+    """
+
+    script: Path | None = None
+
+
+def create_executor(
+    settings: StreamingSettings,
+    *,
+    namespace: str,
+    engine: sa.Engine,
+    catalogue: Catalogue | None = None,
+    options: ProcessingOptions | None = None,
+) -> Executor:
+    """Return the executor that the settings name, not started yet.
+
+    Parameters
+    ----------
+    settings : `config.streaming.settings.StreamingSettings`
+    namespace : `str`
+    engine : `sqlalchemy.Engine`
+        Of the agent's database.
+    catalogue : `services.streaming.catalogue.Catalogue`, optional
+        Knows files that are processed here; that of the settings by default.
+    options : `ProcessingOptions`, optional
+
+    Raises
+    ------
+    models.errors.InvalidConfiguration
+        Raised if the payload is no program.
+    """
+    script = (options or ProcessingOptions()).script
+    if settings.executor == "panda":
+        if script is not None and not script.is_file():
+            raise InvalidConfiguration(f"-s: there is no file {script}")
+        return PandaExecutor(client=PandaClient(), script=script)
+    environment = payload_environment()
+    if script is None:
+        search = environment.get("PATH")
+        command = parse_payload(settings.payload, directory=Path.cwd(), search=search)
+    else:
+        command = parse_payload(f"'{script.absolute()}'", directory=Path.cwd(), search=None)
+    return LocalExecutor(
+        jobs=LocalJobs(engine, namespace=namespace),
+        catalogue=catalogue or create_catalogue(settings),
+        runner=PayloadRunner(
+            command=command,
+            directory=settings.testbed_directory / _OUTPUTS,
+            environment=environment,
+            timeout=settings.payload_timeout or None,
+        ),
+        workers=settings.payload_workers,
+        attempts=settings.payload_attempts,
+        poll=POLL if settings.catalogue == "embedded" else _REMOTE_FILES,
+    )
+
+
+def create_processing_agent(
+    *,
+    settings: StreamingSettings,
+    namespace: str,
+    engine: sa.Engine,
+    executor: Executor,
+    bus: Bus,
+    monitor: Monitor,
+    limits: ProcessingLimits,
+) -> Agent:
+    """Return a processing agent, not started yet. Its executor is to be closed
+    after it has stopped.
+
+    Raises
+    ------
+    models.errors.TemporarilyUnavailable
+        Raised if its database is away.
+    """
+
+    def logic(name: str) -> ProcessingAgent:
+        return ProcessingAgent(
+            name=name,
+            namespace=namespace,
+            nickname=_nickname(settings),
+            store=TaskStore(engine, namespace=namespace),
+            executor=executor,
+            monitor=monitor,
+            limits=limits,
+        )
+
+    return create_agent(
+        engine=engine,
+        role=ROLE,
+        agent_type=AGENT_TYPE,
+        namespace=namespace,
+        bus=bus,
+        monitor=monitor,
+        logic=logic,
+    )
+
+
+def build_processing_agent(settings: StreamingSettings, options: ProcessingOptions) -> tuple[Agent, Executor]:
+    """Return the processing agent of a process of its own, and its executor,
+    which is to be closed when the agent has stopped.
+
+    Raises
+    ------
+    models.errors.InvalidConfiguration
+        Raised if a setting or the testbed's file is wrong.
+    models.errors.TemporarilyUnavailable
+        Raised if its database is away.
+    """
+    config = load_testbed_config(settings=settings)
+    engine = create_streaming_engine(settings.agent_database_url(_DATABASE))
+    executor = create_executor(settings, namespace=config.namespace, engine=engine, options=options)
+    interval = settings.panda_poll_interval
+    if interval is None:
+        interval = (config.poll_interval or _PANDA_POLL) if settings.executor == "panda" else _LOCAL_POLL
+    timeout = settings.panda_poll_timeout
+    agent = create_processing_agent(
+        settings=settings,
+        namespace=config.namespace,
+        engine=engine,
+        executor=executor,
+        bus=connect_broker(settings, client_id=f"{ROLE}-agent-{config.namespace}"),
+        monitor=connect_monitor(settings),
+        limits=ProcessingLimits(
+            poll_interval=interval,
+            poll_timeout=(config.poll_timeout or 0.0) if timeout is None else timeout,
+            submissions=settings.task_submissions,
+        ),
+    )
+    return agent, executor
+
+
+def submit_once(
+    settings: StreamingSettings, options: ProcessingOptions, *, input_name: str, output: str
+) -> tuple[str, TaskState]:
+    """Submit one task for a dataset as it is; if it is executed here, wait
+    until it has ended.
+
+    Parameters
+    ----------
+    settings : `config.streaming.settings.StreamingSettings`
+    options : `ProcessingOptions`
+    input_name : `str`
+        The dataset, ``scope:name`` or a name in the usual scope.
+    output : `str`
+        Name of the dataset of what it makes.
+
+    Returns
+    -------
+    task_id : `str`
+    state : `models.streaming.tasks.TaskState`
+
+    Raises
+    ------
+    models.errors.PromptProcessingError
+        Raised if it cannot be submitted.
+    """
+    namespace = load_testbed_config(settings=settings).namespace
+    engine = create_streaming_engine(settings.agent_database_url(_DATABASE))
+    executor = create_executor(settings, namespace=namespace, engine=engine, options=options)
+    scope, _, name = input_name.rpartition(":")
+    task = TaskSpec(
+        name=output,
+        run_id="",
+        execution_id=None,
+        input=DatasetId(scope or DEFAULT_SCOPE, name),
+        output=output,
+        namespace=namespace,
+        until_closed=False,
+    )
+    try:
+        executor.start()
+        task_id = executor.submit(task)
+        state = TaskState.RUNNING
+        while settings.executor == "local" and state not in TERMINAL_TASKS:
+            state = executor.status(task_id)
+            time.sleep(_LOCAL_POLL / 5)
+        return task_id, state
+    finally:
+        executor.close()
+        engine.dispose()
+
+
+def _nickname(settings: StreamingSettings) -> str:
+    return settings.panda_nickname or getpass.getuser()
