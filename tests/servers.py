@@ -14,6 +14,7 @@ from typing import TypeVar
 import pytest
 
 from simulator.servers.activemq import ActiveMQServer
+from simulator.servers.artemis import ArtemisServer
 from simulator.servers.errors import ServerUnavailable
 from simulator.servers.everything import ServerSet
 from simulator.servers.kafka import KafkaServer
@@ -69,6 +70,12 @@ def kafka(server_set: ServerSet) -> KafkaServer:
 def activemq(server_set: ServerSet) -> ActiveMQServer:
     """ActiveMQ: ``environment``, ``port``, ``ssl_port``, ``ca_certs``, ``user``, ``password``."""
     return had_or_skipped("ActiveMQ", lambda: server_set.activemq)
+
+
+@pytest.fixture(scope="session")
+def artemis(server_set: ServerSet) -> ArtemisServer:
+    """ActiveMQ Artemis: ``host``, ``port``; it lets everybody in."""
+    return had_or_skipped("Artemis", lambda: server_set.artemis)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import json
 import logging
 import queue
 import random
+import re
 import threading
 import time
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ _AHEAD_OF_QUEUE = {"activemq.prefetchSize": "1", "consumer-window-size": "1"}
 _DURABLE = ("activemq.subscriptionName", "durable-subscription-name")
 #: Fields of a message that are headers too, for selectors of other clients.
 _HEADERS = ("namespace", "run_id", "msg_type")
+#: Ids of messages as Artemis delivers them.
+_ARTEMIS = re.compile(r"[0-9]+,(?P<message>[0-9]+)")
 #: Longest value of such a header.
 _LONGEST_HEADER = 200
 
@@ -246,8 +249,20 @@ class _Subscription:
         return ReceivedMessage(
             frame.headers.get("destination", self.destination),
             frame.body.decode(errors="replace"),
-            frame.headers.get("message-id"),
+            _message_id(frame),
         )
+
+
+def _message_id(frame: Frame) -> str | None:
+    """Return the broker's name for a message, the same at every delivery.
+
+    Artemis puts the consumer's number before it, which is another after each
+    connection, and counts from the beginning if its store is made anew.
+    """
+    name: str | None = frame.headers.get("message-id")
+    if name is None or (of_artemis := _ARTEMIS.fullmatch(name)) is None:
+        return name
+    return f"{of_artemis['message']}@{frame.headers.get('timestamp', '')}"
 
 
 def _headers_of(text: str) -> dict[str, str]:

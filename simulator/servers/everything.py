@@ -11,6 +11,7 @@ from typing import Self
 
 from config.server_settings import ServerPlaces, server_places
 from simulator.servers.activemq import ActiveMQServer
+from simulator.servers.artemis import ArtemisServer
 from simulator.servers.kafka import KafkaServer
 from simulator.servers.postgresql import PostgreSQLServer
 from simulator.servers.process import Server
@@ -67,6 +68,13 @@ class ServerSet:
     def activemq(self) -> ActiveMQServer:
         """ActiveMQ; not among those of `environment`, which are the visits'."""
         server = ActiveMQServer(places=self._places, durable=self._durable)
+        self._start(server)
+        return server
+
+    @cached_property
+    def artemis(self) -> ArtemisServer:
+        """ActiveMQ Artemis; see `activemq`."""
+        server = ArtemisServer(places=self._places)
         self._start(server)
         return server
 

@@ -73,17 +73,17 @@ def get_jars(places: ServerPlaces, java: Java, pom: Path, name: str) -> Path:
     java : `Java`
     pom : `pathlib.Path`
     name : `str`
-        Of the directory.
+        Of the directory, and of the server in messages.
 
     Raises
     ------
     simulator.servers.errors.ServerUnavailable
         Raised if they cannot be had.
     """
-    return made_once(places.unpacked / name, lambda aside: _copy_jars(places, java, pom, aside))
+    return made_once(places.unpacked / name, lambda aside: _copy_jars(places, java, pom, aside, name))
 
 
-def _copy_jars(places: ServerPlaces, java: Java, pom: Path, directory: Path) -> None:
+def _copy_jars(places: ServerPlaces, java: Java, pom: Path, directory: Path, name: str) -> None:
     maven = places.which("mvn")
     options: list[str] = []
     if maven is None:
@@ -101,7 +101,7 @@ def _copy_jars(places: ServerPlaces, java: Java, pom: Path, directory: Path) -> 
         shutil.copyfile(pom, Path(aside, "pom.xml"))
         goal = ["dependency:copy-dependencies", f"-DoutputDirectory={directory}", "-DincludeScope=runtime"]
         command = [str(maven), "-q", "-B", *options, "-f", str(Path(aside, "pom.xml")), *goal]
-        run_installer(command, "Apache Kafka", variables=variables)
+        run_installer(command, name, variables=variables)
 
 
 def _unpack_maven(root: Path) -> Path:
