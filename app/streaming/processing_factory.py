@@ -15,8 +15,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import sqlalchemy as sa
-
 from app.streaming.agent_parts import connect_broker, connect_monitor, create_agent
 from app.streaming.data_factory import create_catalogue
 from config.streaming.payload_environment import payload_environment
@@ -68,7 +66,6 @@ def create_executor(
     settings: StreamingSettings,
     *,
     namespace: str,
-    engine: sa.Engine,
     catalogue: Catalogue | None = None,
     options: ProcessingOptions | None = None,
 ) -> Executor:
@@ -78,8 +75,6 @@ def create_executor(
     ----------
     settings : `config.streaming.settings.StreamingSettings`
     namespace : `str`
-    engine : `sqlalchemy.Engine`
-        Of the agent's database.
     catalogue : `services.streaming.catalogue.Catalogue`, optional
         Knows files that are processed here; that of the settings by default.
     options : `ProcessingOptions`, optional
@@ -87,7 +82,10 @@ def create_executor(
     Raises
     ------
     models.errors.InvalidConfiguration
-        Raised if the payload is no program.
+        Raised if the payload is no program, or the agent's database cannot be
+        used.
+    models.errors.TemporarilyUnavailable
+        Raised if that is away.
     """
     script = (options or ProcessingOptions()).script
     if settings.executor == "panda":
@@ -101,7 +99,7 @@ def create_executor(
     else:
         command = parse_payload(f"'{script.absolute()}'", directory=Path.cwd(), search=None)
     return LocalExecutor(
-        jobs=LocalJobs(engine, namespace=namespace),
+        jobs=LocalJobs(create_streaming_engine(settings.agent_database_url(_DATABASE)), namespace=namespace),
         catalogue=catalogue or create_catalogue(settings),
         runner=PayloadRunner(
             command=command,
@@ -119,7 +117,6 @@ def create_processing_agent(
     *,
     settings: StreamingSettings,
     namespace: str,
-    engine: sa.Engine,
     executor: Executor,
     bus: Bus,
     monitor: Monitor,
@@ -133,6 +130,7 @@ def create_processing_agent(
     models.errors.TemporarilyUnavailable
         Raised if its database is away.
     """
+    engine = create_streaming_engine(settings.agent_database_url(_DATABASE))
 
     def logic(name: str) -> ProcessingAgent:
         return ProcessingAgent(
@@ -168,8 +166,7 @@ def build_processing_agent(settings: StreamingSettings, options: ProcessingOptio
         Raised if its database is away.
     """
     config = load_testbed_config(settings=settings)
-    engine = create_streaming_engine(settings.agent_database_url(_DATABASE))
-    executor = create_executor(settings, namespace=config.namespace, engine=engine, options=options)
+    executor = create_executor(settings, namespace=config.namespace, options=options)
     interval = settings.panda_poll_interval
     if interval is None:
         interval = (config.poll_interval or _PANDA_POLL) if settings.executor == "panda" else _LOCAL_POLL
@@ -177,7 +174,6 @@ def build_processing_agent(settings: StreamingSettings, options: ProcessingOptio
     agent = create_processing_agent(
         settings=settings,
         namespace=config.namespace,
-        engine=engine,
         executor=executor,
         bus=connect_broker(settings, client_id=f"{ROLE}-agent-{config.namespace}"),
         monitor=connect_monitor(settings),
@@ -216,8 +212,7 @@ def submit_once(
         Raised if it cannot be submitted.
     """
     namespace = load_testbed_config(settings=settings).namespace
-    engine = create_streaming_engine(settings.agent_database_url(_DATABASE))
-    executor = create_executor(settings, namespace=namespace, engine=engine, options=options)
+    executor = create_executor(settings, namespace=namespace, options=options)
     scope, _, name = input_name.rpartition(":")
     task = TaskSpec(
         name=output,
@@ -238,7 +233,6 @@ def submit_once(
         return task_id, state
     finally:
         executor.close()
-        engine.dispose()
 
 
 def _nickname(settings: StreamingSettings) -> str:
