@@ -138,7 +138,8 @@ class BrokerFollower:
         if running:
             return "the end of the run"
         waiting = []
-        if standing.dataset_open or (standing.dataset_open is None and not closed):
+        # The data agent says last that the run is over.
+        if standing.dataset_open or not closed:
             waiting.append(f"the closing of {standing.dataset}")
         left = standing.registered - standing.processed - standing.failed
         if left:

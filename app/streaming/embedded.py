@@ -11,18 +11,16 @@ __all__ = ["EmbeddedTestbed"]
 import getpass
 import time
 from collections import Counter
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import sqlalchemy as sa
 
-from app.streaming.agent_parts import create_agent
 from app.streaming.data_factory import create_catalogue, create_data_agent
 from app.streaming.embedded_daq_monitor import EmbeddedDaqMonitor
 from app.streaming.local_daq_bus import LocalDaqBus
+from app.streaming.processing_factory import create_executor, create_processing_agent
 from app.streaming.run_summary import Standing
 from config.streaming.settings import StreamingSettings
 from models.errors import TemporarilyUnavailable
@@ -35,13 +33,10 @@ from models.streaming.tasks import TaskPhase
 from repos.streaming.database import create_streaming_engine
 from repos.streaming.embedded_monitor import EmbeddedMonitor
 from repos.streaming.local_bus import LocalBroker
-from repos.streaming.local_executor import LocalExecutor
-from repos.streaming.local_jobs import LocalJobs
 from repos.streaming.monitor_store import MonitorStore
-from repos.streaming.payloads import PayloadRunner, parse_payload
 from repos.streaming.task_store import TaskStore
 from services.streaming.message_recorder import BufferedRecorder
-from services.streaming.processing_agent import ProcessingAgent, ProcessingLimits
+from services.streaming.processing_agent import ProcessingLimits
 from simulator.daq.execution import DaqResult
 from simulator.daq.runner import DaqRunner
 
@@ -60,10 +55,9 @@ class EmbeddedTestbed:
     ----------
     settings : `config.streaming.settings.StreamingSettings`
     workflow : `models.streaming.daq.DaqWorkflow`
-    environment : mapping
-        What payloads find in theirs.
-    poll_timeout : `float`
-        Seconds after which a task is given up, 0 for never.
+    poll_interval, poll_timeout : `float`, optional
+        Seconds between looks at a task of PanDA, and after which a task is
+        given up, 0 for never.
     """
 
     def __init__(
@@ -71,7 +65,7 @@ class EmbeddedTestbed:
         *,
         settings: StreamingSettings,
         workflow: DaqWorkflow,
-        environment: Mapping[str, str],
+        poll_interval: float = 60.0,
         poll_timeout: float = 0.0,
     ) -> None:
         self._settings = settings
@@ -83,33 +77,22 @@ class EmbeddedTestbed:
         self._run_id: str | None = None
         self._result: Future[DaqResult] | None = None
         try:
-            self._build(environment, poll_timeout)
+            self._build(poll_interval, poll_timeout)
         except BaseException:
             self._ends.close()
             raise
 
-    def _build(self, environment: Mapping[str, str], poll_timeout: float) -> None:
+    def _build(self, poll_interval: float, poll_timeout: float) -> None:
         settings, namespace = self._settings, self._workflow.namespace
         self._store = MonitorStore.on(self._engine(settings.monitor_database_url, "PP_MONITOR_DATABASE"))
         self._monitor = EmbeddedMonitor(self._store)
         self._catalogue = create_catalogue(settings)
-        task_engine = self._engine(settings.agent_database_url("processing-agent"))
         self._recorder = BufferedRecorder(self._store.messages)
         self._monitor_bus = self._broker.connect("monitor")
         self._monitor_bus.subscribe(RUN_TOPIC, self._recorder.receive)
-        self._tasks = TaskStore(task_engine, namespace=namespace)
-        executor = LocalExecutor(
-            jobs=LocalJobs(task_engine, namespace=namespace),
-            catalogue=self._catalogue,
-            runner=PayloadRunner(
-                command=parse_payload(settings.payload, directory=Path.cwd(), search=environment.get("PATH")),
-                directory=settings.testbed_directory / "outputs",
-                environment=environment,
-                timeout=settings.payload_timeout or None,
-            ),
-            workers=settings.payload_workers,
-            attempts=settings.payload_attempts,
-        )
+        tasks = self._engine(settings.agent_database_url("processing-agent"), "PP_STREAMING_DATABASE")
+        self._tasks = TaskStore(tasks, namespace=namespace)
+        executor = create_executor(settings, namespace=namespace, catalogue=self._catalogue)
         self._ends.callback(executor.close)
         self._agents = [
             create_data_agent(
@@ -120,21 +103,15 @@ class EmbeddedTestbed:
                 catalogue=self._catalogue,
                 container=self._workflow.parameters.container,
             ),
-            create_agent(
-                engine=task_engine,
-                role="processing",
-                agent_type="PROCESSING",
+            create_processing_agent(
+                settings=settings,
                 namespace=namespace,
+                executor=executor,
                 bus=self._broker.connect("processing"),
                 monitor=self._monitor,
-                logic=lambda name: ProcessingAgent(
-                    name=name,
-                    namespace=namespace,
-                    nickname=settings.panda_nickname or self._user,
-                    store=self._tasks,
-                    executor=executor,
-                    monitor=self._monitor,
-                    limits=ProcessingLimits(poll_interval=_POLL, poll_timeout=poll_timeout),
+                limits=ProcessingLimits(
+                    poll_interval=_POLL if settings.executor == "local" else poll_interval,
+                    poll_timeout=poll_timeout,
                 ),
             ),
         ]
@@ -146,7 +123,7 @@ class EmbeddedTestbed:
             on_message=self._see,
         )
 
-    def _engine(self, url: str, setting: str = "PP_STREAMING_DATABASE") -> sa.Engine:
+    def _engine(self, url: str, setting: str) -> sa.Engine:
         engine = create_streaming_engine(url, setting=setting)
         self._ends.callback(engine.dispose)
         return engine
@@ -202,8 +179,11 @@ class EmbeddedTestbed:
         if run_id is None:
             return replace(standing, over=result is not None, waiting_for="the run")
         counts: Counter[str] = Counter()
+        handed_over = False
         for row in self._store.runs.listed(run_number=int(run_id)).items:
             counts.update(row["files"])
+            # The data agent says so last.
+            handed_over = row["end_time"] is not None
         dataset = DatasetId(DEFAULT_SCOPE, result.dataset if result else dataset_name(run_id))
         task = self._tasks.task(run_id)
         execution = self._monitor.execution(execution_id)
@@ -220,8 +200,10 @@ class EmbeddedTestbed:
             task_state=str(task.task_state or task.phase) if task else None,
         )
         ended = task is not None and task.phase in (TaskPhase.COMPLETE, TaskPhase.GIVEN_UP)
-        waiting = self._waiting_for(standing, task_ended=ended, daq_ended=result is not None)
-        return replace(standing, waiting_for=waiting, over=not waiting)
+        waiting = ["the end of the run"]
+        if result is not None:
+            waiting = self._waiting_for(standing, task_ended=ended, handed_over=handed_over)
+        return replace(standing, waiting_for=", ".join(waiting), over=not waiting)
 
     def finish(self, standing: Standing) -> Standing:
         """Add to how a run stood in the end what takes longer to find out."""
@@ -249,17 +231,16 @@ class EmbeddedTestbed:
             return None
         return parameters.stf_count * parameters.physics_period_count
 
-    def _waiting_for(self, standing: Standing, *, task_ended: bool, daq_ended: bool) -> str:
-        if not daq_ended:
-            return "the end of the run"
+    def _waiting_for(self, standing: Standing, *, task_ended: bool, handed_over: bool) -> list[str]:
         waiting = []
         if standing.execution_status == ExecutionStatus.RUNNING:
             waiting.append("the end of the execution")
-        if standing.dataset_open is not False:
-            waiting.append(f"the closing of {standing.dataset}")
+        if standing.dataset_open is not False or not handed_over:
+            files = f"{standing.registered} of {standing.generated} files are registered"
+            waiting.append(f"the closing of {standing.dataset}, {files}")
         if (standing.registered or standing.task_id) and not task_ended:
             waiting.append(f"the task, {standing.processed} of {standing.generated} files are processed")
-        return ", ".join(waiting)
+        return waiting
 
     def _wait_until_ready(self) -> None:
         names = {agent.name for agent in self._agents}

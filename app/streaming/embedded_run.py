@@ -16,7 +16,6 @@ from app.streaming.embedded import EmbeddedTestbed
 from app.streaming.following import follow
 from app.streaming.run_summary import RunSummary
 from app.streaming.workplace import Workplace
-from config.streaming.payload_environment import payload_environment
 from config.streaming.settings import StreamingSettings
 from config.streaming.testbed import load_testbed_config
 
@@ -58,7 +57,7 @@ def run_embedded(
         testbed = EmbeddedTestbed(
             settings=settings,
             workflow=workflow,
-            environment=payload_environment(),
+            poll_interval=config.poll_interval or 60.0,
             poll_timeout=config.poll_timeout or 0.0,
         )
         try:

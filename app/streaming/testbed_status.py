@@ -13,7 +13,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
 
 from app.streaming.workplace import running_testbed
 from config.streaming.settings import StreamingSettings
@@ -114,40 +115,29 @@ def _check(settings: StreamingSettings) -> None:
 
 
 def _print(facts: Mapping[str, Any], console: Console) -> None:
-    executions = Table(title="Executions", title_justify="left")
-    for heading in ("execution", "status", "began", "run", "phase", "files", "tasks"):
-        executions.add_column(heading, no_wrap=heading == "execution")
+    executions = Tree("Executions:" if facts["executions"] else "No execution is known.", guide_style="")
     for row in facts["executions"]:
-        files = ", ".join(f"{count} {status}" for status, count in row["files"].items())
-        executions.add_row(
-            row["execution_id"],
-            str(row["status"]),
-            _time(row["start_time"]),
-            str(row["run_number"] or ""),
-            row["phase"] or "",
-            files,
-            ", ".join(row["tasks"]),
-        )
-    agents = Table(title="Agents", title_justify="left")
-    for heading in ("agent", "namespace", "status", "state", "last heard of"):
-        agents.add_column(heading, no_wrap=heading == "agent")
-    for row in facts["agents"]:
-        if row["status"] != "EXITED":
-            agents.add_row(
-                row["instance_name"],
-                row["namespace"] or "",
-                row["status"],
-                row["operational_state"],
-                _time(row["last_heartbeat"]),
-            )
-    console.print(executions)
-    console.print(agents if agents.row_count else "No agent is alive.")
+        ended = f", ended {_time(row['end_time'])}" if row["end_time"] else ""
+        text = f"{row['execution_id']}: {row['status']}, began {_time(row['start_time'])}{ended}"
+        branch = executions.add(Text(text))
+        if row["run_number"] is not None:
+            files = ", ".join(f"{count} {status}" for status, count in row["files"].items())
+            branch.add(Text(f"Run {row['run_number']}: {row['phase']}; files: {files or 'none'}"))
+        for task in row["tasks"]:
+            branch.add(Text(f"Task {task}"))
+    alive = [row for row in facts["agents"] if row["status"] != "EXITED"]
+    agents = Tree("Agents:" if alive else "No agent is alive.", guide_style="")
+    for row in alive:
+        how = f"{row['status']}, {row['operational_state']}, heard of {_time(row['last_heartbeat'])}"
+        text = f"{row['instance_name']}: {how}"
+        agents.add(Text(text)).add(Text(f"Namespace {row['namespace']}. {row['description'] or ''}"))
+    console.print(executions, agents, highlight=False)
     if facts.get("process"):
         console.print(f"A testbed runs here, process {facts['process']}.", highlight=False)
 
 
 def _time(value: datetime | str | None) -> str:
     if value is None:
-        return ""
+        return "never"
     when = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return when.astimezone().strftime("%m-%d %H:%M:%S")
+    return when.astimezone().strftime("%Y-%m-%d %H:%M:%S")

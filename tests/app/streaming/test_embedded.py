@@ -1,0 +1,138 @@
+"""The whole workflow in one process."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from app.streaming.embedded import EmbeddedTestbed
+from app.streaming.following import follow
+from app.streaming.run_summary import RunSummary, Standing
+from config.streaming.settings import load_streaming_settings
+from models.errors import InvalidConfiguration
+from models.streaming.daq import DaqParameters, DaqWorkflow
+
+QUICK = {"stf_count": 3, "physics_period_count": 1, "realtime": False}
+
+
+class Scene:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.output = io.StringIO()
+
+    def run(
+        self,
+        *,
+        env: dict[str, str] | None = None,
+        stops: Callable[[], int] = lambda: 0,
+        timeout: float = 60.0,
+        **parameters: Any,
+    ) -> tuple[Standing, RunSummary]:
+        settings = load_streaming_settings({"PP_TESTBED_DIRECTORY": str(self.directory), **(env or {})})
+        workflow = DaqWorkflow(
+            namespace="epic",
+            name="prompt_processing",
+            parameters=DaqParameters(**{**QUICK, "container": self.directory / "stf", **parameters}),
+        )
+        testbed = EmbeddedTestbed(settings=settings, workflow=workflow)
+        try:
+            testbed.start()
+            console = Console(file=self.output)
+            standing = follow(testbed, console=console, stop_asked=stops, timeout=timeout)
+            standing = testbed.finish(standing)
+        finally:
+            testbed.close()
+        return standing, RunSummary.of(standing, stopped=bool(stops()))
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+def test_a_run_is_processed_to_its_end(scene: Scene) -> None:
+    standing, summary = scene.run(stf_count=2, physics_period_count=2)
+    assert summary.faults == ()
+    assert (summary.stf_files, summary.registered, summary.processed) == (4, 4, 4)
+    assert (summary.dataset_status, summary.dataset_files, summary.execution_status) == (
+        "closed",
+        4,
+        "completed",
+    )
+    assert summary.messages == {
+        "run_imminent": 1,
+        "start_run": 1,
+        "stf_gen": 4,
+        "pause_run": 1,
+        "resume_run": 1,
+        "end_run": 1,
+        "stf_ready": 1,
+    }
+    assert [name.partition("-agent-")[0] for name in summary.agents] == [
+        "daq_simulator",
+        "data",
+        "processing",
+    ]
+    assert standing.task_state == "done"
+    assert scene.output.getvalue() == "STFs generated: 4\nSTFs registered: 4\nSTFs processed: 4\n"
+    assert len([*scene.directory.glob("stf/*/*.stf")]) == 4
+
+
+def test_another_run_in_the_same_place(scene: Scene) -> None:
+    first, _ = scene.run()
+    second, summary = scene.run()
+    assert summary.faults == ()
+    assert first.run_number is not None
+    assert second.run_number == first.run_number + 1
+    assert second.execution_id != first.execution_id
+
+
+def test_payloads_that_fail_are_faults(scene: Scene) -> None:
+    env = {"PP_PAYLOAD": "sh -c 'case $SWF_STF_NAME in *2.stf) exit 3;; esac'", "PP_PAYLOAD_ATTEMPTS": "2"}
+    standing, summary = scene.run(env=env)
+    assert (standing.processed, standing.failed) == (2, 1)
+    assert any("2 of 3 STF files were processed, 1 failed" in fault for fault in summary.faults)
+
+
+def test_when_all_payloads_fail_the_execution_has_failed(scene: Scene) -> None:
+    standing, summary = scene.run(env={"PP_PAYLOAD": "false", "PP_PAYLOAD_ATTEMPTS": "1"})
+    assert (standing.failed, standing.execution_status) == (3, "failed")
+    assert any("is failed, not completed" in fault for fault in summary.faults)
+
+
+def test_a_stop_ends_the_run_and_what_there_is_is_processed(scene: Scene) -> None:
+    begin = time.monotonic()
+    standing, summary = scene.run(
+        stops=lambda: int(time.monotonic() - begin > 1.0),
+        realtime=True,
+        no_beam_not_ready_delay=0,
+        beam_not_ready_delay=0,
+        beam_ready_delay=0,
+        broadcast_delay=0,
+        beam_not_ready_end_delay=0,
+        stf_interval=0,
+        stf_count=0,
+        physics_period_duration=3600,
+    )
+    assert standing.execution_status == "terminated"
+    assert summary.faults == ()
+    assert 0 < standing.generated == standing.processed
+    assert standing.dataset_open is False
+    assert summary.messages["end_run"] == 1
+
+
+def test_a_run_without_files_ends(scene: Scene) -> None:
+    standing, summary = scene.run(stf_count=0, physics_period_duration=0)
+    assert summary.faults == ()
+    assert (standing.generated, standing.task_id, standing.dataset_open) == (0, None, False)
+
+
+def test_a_payload_that_does_not_exist_is_named_before_anything_begins(scene: Scene) -> None:
+    with pytest.raises(InvalidConfiguration, match="no-such-program"):
+        scene.run(env={"PP_PAYLOAD": "no-such-program"})
