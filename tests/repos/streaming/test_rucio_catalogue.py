@@ -1,0 +1,302 @@
+"""What Rucio's clients ask of a server, and what becomes of failures."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from models.errors import InvalidConfiguration, InvalidMessage, TemporarilyUnavailable
+from models.streaming.datasets import CatalogueFile, DatasetId
+from repos.streaming.rucio_catalogue import RucioCatalogue, require_rucio_configuration
+from repos.streaming.rucio_storage import RucioUpload, XrootdCopy
+from tests.repos.streaming.rucio_server import ACCOUNT, RSE, RucioDouble, serving
+
+DATASET = DatasetId("group.daq", "swf.102363.run")
+NAME = "swf.102363.000001.stf"
+GUID = "0f3a7b52-6c8e-4e2b-9a45-3d1f60c2b7aa"
+WEEK = 604800
+DID = f"/dids/group.daq/{NAME}"
+
+
+@pytest.fixture
+def rucio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RucioDouble]:
+    """A server, and a configuration that leads there."""
+    from rucio.common.config import clean_cached_config
+    from rucio.rse import rsemanager
+
+    with serving(RucioDouble(storage=tmp_path / "storage")) as double:
+        config = tmp_path / "rucio.cfg"
+        config.write_text(
+            f"[client]\nrucio_host = {double.url}\nauth_host = {double.url}\nauth_type = userpass\n"
+            f"username = {ACCOUNT}\npassword = secret\naccount = {ACCOUNT}\nrequest_retries = 1\n"
+            f"auth_token_file_path = {tmp_path}/token/auth\n"
+        )
+        (tmp_path / "token").mkdir()
+        monkeypatch.setenv("RUCIO_CONFIG", str(config))
+        monkeypatch.setattr("rucio.client.baseclient.BaseClient._back_off", lambda *_: None)
+        clean_cached_config()
+        rsemanager.RSE_REGION.invalidate()
+        yield double
+    clean_cached_config()
+
+
+@pytest.fixture
+def catalogue(rucio: RucioDouble) -> RucioCatalogue:
+    return RucioCatalogue(RucioUpload(rse=RSE))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> CatalogueFile:
+    path = tmp_path / NAME
+    path.write_bytes(b"an STF of 20 bytes..")
+    return CatalogueFile(
+        name=NAME,
+        path=path,
+        size_bytes=20,
+        adler32=f"{zlib.adler32(path.read_bytes()):08x}",
+        guid=GUID,
+        metadata={"run_number": 102363},
+    )
+
+
+def stored(rucio: RucioDouble) -> list[Path]:
+    return [path for path in rucio.storage.rglob("*") if path.is_file()]
+
+
+def replica(file: CatalogueFile, **more: Any) -> dict[str, Any]:
+    return {
+        "scope": "group.daq",
+        "name": NAME,
+        "bytes": 20,
+        "adler32": file.adler32,
+        "md5": hashlib.md5(file.path.read_bytes()).hexdigest(),
+        "meta": {"guid": GUID.replace("-", "")},
+        **more,
+    }
+
+
+def test_requests_of_a_run(rucio: RucioDouble, catalogue: RucioCatalogue, file: CatalogueFile) -> None:
+    catalogue.create_dataset(DATASET, lifetime=WEEK)
+    catalogue.add_files(DATASET, [file])
+    catalogue.close_dataset(DATASET)
+    dataset = "/dids/group.daq/swf.102363.run"
+    calls = [call for call in rucio.calls() if call[1] != "/traces/"]
+    assert calls == [
+        ("POST", dataset, {"type": "DATASET", "meta": {"lifetime": WEEK}, "lifetime": WEEK}),
+        ("PUT", f"{dataset}/status", {"open": True}),
+        ("POST", "/replicas", {"rse": RSE, "files": [replica(file, state="C")], "ignore_availability": True}),
+        ("POST", "/rules/", calls[3][2]),
+        ("PUT", "/replicas", {"rse": RSE, "files": [replica(file, state="A")]}),
+        ("POST", f"{DID}/meta/run_number", {"value": 102363, "recursive": False}),
+        ("POST", f"{DID}/meta/guid", {"value": GUID, "recursive": False}),
+        ("POST", f"{dataset}/dids", {"dids": [{"scope": "group.daq", "name": NAME}]}),
+        ("PUT", f"{dataset}/status", {"open": False}),
+    ]
+    rule = calls[3][2]
+    assert (rule["dids"], rule["copies"], rule["rse_expression"]) == (
+        [{"scope": "group.daq", "name": NAME}],
+        1,
+        RSE,
+    )
+    [content] = stored(rucio)
+    assert content.read_bytes() == file.path.read_bytes()
+    assert catalogue.is_open(DATASET) is False
+
+
+def test_what_is_asked_twice_has_one_effect(
+    rucio: RucioDouble, catalogue: RucioCatalogue, file: CatalogueFile
+) -> None:
+    for _ in range(2):
+        catalogue.create_dataset(DATASET, lifetime=WEEK)
+        catalogue.add_files(DATASET, [file])
+    for _ in range(2):
+        catalogue.close_dataset(DATASET)
+    assert rucio.contents == {str(DATASET): [f"group.daq:{NAME}"]}
+    assert len(stored(rucio)) == 1
+    assert ("POST", "/dids/group.daq/swf.102363.run/meta/lifetime", {"value": WEEK, "recursive": False}) in (
+        rucio.calls()
+    )
+    [found] = catalogue.files(DATASET)
+    assert (found.name, found.size_bytes, found.adler32) == (NAME, 20, file.adler32)
+    assert catalogue.files(DATASET, after=1) == []
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "GET /rses/",
+        f"GET {DID}/meta",
+        "POST /replicas",
+        "POST /rules",
+        f"POST {DID}/meta/run_number",
+        f"POST {DID}/meta/guid",
+        "POST /dids/group.daq/swf.102363.run/dids",
+    ],
+)
+def test_each_step_that_fails_is_done_again(
+    rucio: RucioDouble, catalogue: RucioCatalogue, file: CatalogueFile, step: str
+) -> None:
+    catalogue.create_dataset(DATASET, lifetime=WEEK)
+    rucio.failing[step] = 1
+    with pytest.raises(TemporarilyUnavailable, match="Rucio"):
+        catalogue.add_files(DATASET, [file])
+    catalogue.add_files(DATASET, [file])
+    assert rucio.failing[step] == 0
+    assert rucio.contents[str(DATASET)] == [f"group.daq:{NAME}"]
+    assert rucio.replicas == {f"group.daq:{NAME}": "A"}
+    assert rucio.dids[f"group.daq:{NAME}"]["run_number"] == 102363
+
+
+def test_upload_whose_last_request_fails_is_finished(
+    rucio: RucioDouble, catalogue: RucioCatalogue, file: CatalogueFile
+) -> None:
+    """Killed, or failed, between the copy and the note that it is there."""
+    catalogue.create_dataset(DATASET, lifetime=WEEK)
+    rucio.failing["PUT /replicas"] = 1
+    with pytest.raises(TemporarilyUnavailable):
+        catalogue.add_files(DATASET, [file])
+    assert rucio.replicas == {f"group.daq:{NAME}": "C"} and len(stored(rucio)) == 1
+    catalogue.add_files(DATASET, [file])
+    assert rucio.replicas == {f"group.daq:{NAME}": "A"}
+
+
+def test_storage_that_fails(rucio: RucioDouble, catalogue: RucioCatalogue, file: CatalogueFile) -> None:
+    catalogue.create_dataset(DATASET, lifetime=WEEK)
+    rucio.storage.write_text("no directory")
+    with pytest.raises(TemporarilyUnavailable):
+        catalogue.add_files(DATASET, [file])
+    assert rucio.contents == {}
+    rucio.storage.unlink()
+    catalogue.add_files(DATASET, [file])
+    assert rucio.replicas == {f"group.daq:{NAME}": "A"}
+
+
+def test_another_file_of_the_name_is_refused(
+    rucio: RucioDouble, catalogue: RucioCatalogue, file: CatalogueFile
+) -> None:
+    catalogue.create_dataset(DATASET, lifetime=WEEK)
+    catalogue.add_files(DATASET, [file])
+    file.path.write_bytes(b"something else, long")
+    with pytest.raises(InvalidMessage, match=NAME):
+        catalogue.add_files(DATASET, [file])
+
+
+def test_closed_dataset(rucio: RucioDouble, catalogue: RucioCatalogue, file: CatalogueFile) -> None:
+    assert catalogue.is_open(DATASET) is None
+    with pytest.raises(InvalidMessage, match="no dataset"):
+        catalogue.close_dataset(DATASET)
+    assert catalogue.files(DATASET) == []
+    catalogue.create_dataset(DATASET, lifetime=WEEK)
+    assert catalogue.is_open(DATASET) is True
+    catalogue.close_dataset(DATASET)
+    catalogue.create_dataset(DATASET, lifetime=WEEK)
+    with pytest.raises(InvalidMessage, match="is closed"):
+        catalogue.add_files(DATASET, [file])
+
+
+def test_server_that_is_away_at_the_start(rucio: RucioDouble, catalogue: RucioCatalogue) -> None:
+    rucio.tokens = False
+    with pytest.raises(TemporarilyUnavailable, match="Authenticate"):
+        catalogue.create_dataset(DATASET, lifetime=WEEK)
+    rucio.tokens = True
+    catalogue.create_dataset(DATASET, lifetime=WEEK)
+    assert catalogue.is_open(DATASET)
+
+
+def test_nobody_there(rucio: RucioDouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rucio.client.client import Client
+
+    nowhere = "http://127.0.0.1:9"
+    catalogue = RucioCatalogue(
+        RucioUpload(rse=RSE), connect=lambda: Client(rucio_host=nowhere, auth_host=nowhere)
+    )
+    with pytest.raises(TemporarilyUnavailable):
+        catalogue.is_open(DATASET)
+
+
+def test_place_of_our_own(rucio: RucioDouble, file: CatalogueFile) -> None:
+    rucio.deterministic = False
+    catalogue = RucioCatalogue(RucioUpload(rse=RSE, door="file://localhost", folder=str(rucio.storage)))
+    catalogue.create_dataset(DATASET, lifetime=WEEK)
+    catalogue.add_files(DATASET, [file])
+    assert stored(rucio) == [rucio.storage / DATASET.name / NAME]
+    [added] = [body for method, path, body in rucio.calls("POST") if path == "/replicas"]
+    assert added["files"][0]["pfn"] == f"file://localhost{rucio.storage}/{DATASET.name}/{NAME}"
+
+
+def test_place_of_our_own_where_rucio_decides(rucio: RucioDouble, file: CatalogueFile) -> None:
+    catalogue = RucioCatalogue(RucioUpload(rse=RSE, door="file://localhost", folder=str(rucio.storage)))
+    catalogue.create_dataset(DATASET, lifetime=WEEK)
+    with pytest.raises(InvalidMessage, match="unset PP_XROOTD_DOOR"):
+        catalogue.add_files(DATASET, [file])
+
+
+class Door:
+    """Stands in for XRootD's file system."""
+
+    def __init__(self) -> None:
+        self.did: list[tuple[Any, ...]] = []
+        self.ok = True
+
+    def mkdir(self, path: str, flags: Any) -> tuple[Any, Any]:
+        self.did.append(("mkdir", path))
+        return SimpleNamespace(ok=True), None
+
+    def copy(self, source: str, target: str, *, force: bool) -> tuple[Any, Any]:
+        self.did.append(("copy", source, target, force))
+        return SimpleNamespace(ok=self.ok, message="no space\n"), None
+
+
+def test_copy_with_xrootd(rucio: RucioDouble, file: CatalogueFile) -> None:
+    door = Door()
+    storage = XrootdCopy(rse=RSE, door="root://door:1094/", folder="/epic/swf", files=door)
+    catalogue = RucioCatalogue(storage)
+    catalogue.create_dataset(DATASET, lifetime=WEEK)
+    door.ok = False
+    with pytest.raises(TemporarilyUnavailable, match="no space"):
+        catalogue.add_files(DATASET, [file])
+    door.ok = True
+    for _ in range(2):
+        catalogue.add_files(DATASET, [file])
+    pfn = f"root://door:1094//epic/swf/swf.102363.run/{NAME}"
+    assert door.did[-2:] == [("mkdir", "/epic/swf/swf.102363.run"), ("copy", str(file.path), pfn, True)]
+    added = [body for method, path, body in rucio.calls("POST") if path == "/replicas"]
+    assert added[0] == {
+        "rse": RSE,
+        "files": [
+            {
+                "scope": "group.daq",
+                "name": NAME,
+                "bytes": 20,
+                "meta": {},
+                "adler32": file.adler32,
+                "pfn": pfn,
+            }
+        ],
+        "ignore_availability": True,
+    }
+    assert len(added[0]["files"][0]["adler32"]) == 8
+    assert rucio.contents[str(DATASET)] == [f"group.daq:{NAME}"]
+
+
+def test_xrootd_that_is_not_there() -> None:
+    with pytest.raises(InvalidConfiguration, match="PP_XROOTD_DOOR"):
+        XrootdCopy(rse=RSE, door=None, folder="/x")
+    with pytest.raises(InvalidConfiguration, match="bindings"):
+        XrootdCopy(rse=RSE, door="root://door/", folder="/x")
+
+
+def test_configuration_that_is_missing(rucio: RucioDouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rucio.common.config import clean_cached_config
+
+    require_rucio_configuration()
+    monkeypatch.setenv("RUCIO_CONFIG", "/nowhere/rucio.cfg")
+    clean_cached_config()
+    with pytest.raises(InvalidConfiguration, match="RUCIO_CONFIG"):
+        require_rucio_configuration()
