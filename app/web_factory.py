@@ -6,7 +6,7 @@ __all__ = ["create_wsgi", "gunicorn_options"]
 
 from typing import Any
 
-from flask import Flask
+from flask import Blueprint, Flask
 
 from app.logging import configure_logging
 from app.service_factory import SLOT_APPLICATION, build_service, queue_length
@@ -32,7 +32,19 @@ def create_wsgi(settings: ServiceSettings | None = None) -> Flask:
     """
     settings = settings or load_service_settings()
     configure_logging(settings.log_levels)
-    return create_app(build_service(settings))
+    return create_app(build_service(settings), streaming=_streaming_pages(settings))
+
+
+def _streaming_pages(settings: ServiceSettings) -> Blueprint | None:
+    """Return the streaming workflow's pages, if its monitor's database is
+    known. Visits need neither it nor what is imported here.
+    """
+    if settings.monitor_database is None:
+        return None
+    from app.streaming.pages.blueprint import streaming_pages
+    from app.streaming.pages.sources import monitor_jobs, monitor_records
+
+    return streaming_pages(monitor_records(settings.monitor_database), jobs=monitor_jobs(), visits=True)
 
 
 def gunicorn_options(settings: ServiceSettings | None = None) -> dict[str, Any]:

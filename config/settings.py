@@ -243,6 +243,14 @@ class ServiceSettings(BrokerSettings, LedgerSettings):
     alert_directory: OptionalPath = setting(
         "PP_ALERT_DIRECTORY", None, purpose="directory for alerts in files", example="/data/alerts"
     )
+    monitor_database: OptionalText = setting(
+        "PP_MONITOR_DATABASE",
+        None,
+        purpose="database of the streaming workflow's monitor, as SQLAlchemy URL; if set, its pages "
+        "are shown beside the visits",
+        example="postgresql://monitor@db/monitor",
+        repr=False,
+    )
     service_log_levels: LogLevels = setting(
         "SERVICE_LOG_LEVELS",
         default_factory=dict,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["PROCESSING_ROLE", "job_source"]
+__all__ = ["PROCESSING_ROLE", "JobsWhenAsked", "job_source"]
 
-import threading
-from collections.abc import Callable
-
+from app.streaming.when_asked import WhenAsked
 from config.streaming.settings import StreamingSettings
 from models.streaming.job_listing import JobListing, JobQuery
 from repos.streaming.database import STREAMING, create_streaming_engine
@@ -38,25 +36,20 @@ def job_source(settings: StreamingSettings) -> JobSource:
 
         return PandaJobListing()
 
-    return _WhenAsked(panda if settings.executor == "panda" else local)
+    return JobsWhenAsked(WhenAsked(panda if settings.executor == "panda" else local))
 
 
-class _WhenAsked:
-    """Makes a source when it is first asked, and again if it could not.
+class JobsWhenAsked:
+    """A source of jobs that is made when it is first asked.
 
     Parameters
     ----------
-    make : callable
+    source : `app.streaming.when_asked.WhenAsked`
     """
 
-    def __init__(self, make: Callable[[], JobSource]) -> None:
-        self._make = make
-        self._source: JobSource | None = None
-        self._lock = threading.Lock()
+    def __init__(self, source: WhenAsked[JobSource]) -> None:
+        self._source = source
 
     def listed(self, query: JobQuery) -> JobListing:
         """Return jobs."""
-        with self._lock:
-            if self._source is None:
-                self._source = self._make()
-        return self._source.listed(query)
+        return self._source().listed(query)

@@ -12,6 +12,7 @@ from app.streaming.bus_factory import create_stomp_bus
 from app.streaming.job_sources import job_source
 from app.streaming.monitor_app import create_monitor_app
 from app.streaming.monitor_service import MonitorService
+from app.streaming.pages.blueprint import streaming_pages
 from app.streaming.rest.stream import MessageStream
 from config.streaming.settings import StreamingSettings
 from repos.streaming.database import create_streaming_engine
@@ -38,11 +39,13 @@ def create_monitor(settings: StreamingSettings) -> Flask:
     client_id = f"monitor-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
     bus = create_stomp_bus(settings, client_id=client_id) if settings.has_broker else None
     service = MonitorService(store=store, stream=stream, bus=bus, topic=settings.run_topic)
+    jobs = job_source(settings)
     return create_monitor_app(
         store,
         service=service,
         stream=stream,
         zone=settings.zone,
         token=settings.api_token.get_secret_value() or None,
-        jobs=job_source(settings),
+        jobs=jobs,
+        pages=[streaming_pages(lambda: store, jobs=jobs)],
     )

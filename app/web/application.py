@@ -9,7 +9,7 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, render_template, request
+from flask import Blueprint, Flask, Response, render_template, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
@@ -36,13 +36,16 @@ _MAX_ID = 2**63 - 1
 _ASK_AGAIN = 10
 
 
-def create_app(service: PromptService) -> Flask:
+def create_app(service: PromptService, *, streaming: Blueprint | None = None) -> Flask:
     """Build the application.
 
     Parameters
     ----------
     service : `app.web.service.PromptService`
         Need not be started yet.
+    streaming : `flask.Blueprint`, optional
+        Pages of the streaming workflow; see
+        `app.streaming.pages.blueprint.streaming_pages`.
     """
     app = Flask("app.web")
     # One byte more than allowed: of a chunked body, no more than this is read,
@@ -53,7 +56,7 @@ def create_app(service: PromptService) -> Flask:
     # takes minutes helps nobody.
     app.url_map.merge_slashes = False
     app.extensions["prompt-service"] = service
-    routes = _Routes(service)
+    routes = _Routes(service, has_streaming=streaming is not None)
     app.add_url_rule("/next-visit", view_func=routes.next_visit, methods=["POST"])
     app.add_url_rule("/health", view_func=routes.health)
     app.add_url_rule("/ready", view_func=routes.ready)
@@ -62,6 +65,8 @@ def create_app(service: PromptService) -> Flask:
     app.add_url_rule("/api/visits/<instrument>/<path:group>/<int:detector>", view_func=routes.visit)
     app.add_url_rule("/", view_func=routes.status)
     app.add_url_rule("/openapi.json", view_func=routes.openapi)
+    if streaming is not None:
+        app.register_blueprint(streaming)
     app.register_error_handler(HTTPException, routes.http_problem)
     app.register_error_handler(Exception, routes.unexpected)
     return app
@@ -70,8 +75,9 @@ def create_app(service: PromptService) -> Flask:
 class _Routes:
     """The views; each translates between HTTP and the service."""
 
-    def __init__(self, service: PromptService) -> None:
+    def __init__(self, service: PromptService, *, has_streaming: bool) -> None:
         self._service = service
+        self._has_streaming = has_streaming
         self._document = openapi_document(service.version, has_token=service.token is not None)
 
     def next_visit(self) -> Response:
@@ -142,7 +148,9 @@ class _Routes:
 
     def status(self) -> str:
         """Return the status page."""
-        return render_template("status.html", page=status_page(self._service))
+        return render_template(
+            "status.html", page=status_page(self._service), has_streaming=self._has_streaming
+        )
 
     def openapi(self) -> dict[str, Any]:
         """Return the description of all this."""

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint, Response, make_response, render_template, request
+from flask import Blueprint, Response, make_response, redirect, render_template, request
 
 from app.streaming.pages import formats
 from app.streaming.pages.details import execution_page, run_page
 from app.streaming.pages.overview import overview
-from models.errors import TemporarilyUnavailable
+from models.errors import PromptProcessingError
 from models.streaming.monitoring import StfStatus
 from services.streaming.workflow_records import JobSource, WorkflowRecords
 
@@ -25,14 +25,15 @@ _MAX_NUMBER = 2**63 - 1
 
 
 def streaming_pages(
-    records: WorkflowRecords, *, jobs: JobSource | None = None, visits: bool = False
+    records: Callable[[], WorkflowRecords], *, jobs: JobSource | None = None, visits: bool = False
 ) -> Blueprint:
     """Return the pages.
 
     Parameters
     ----------
-    records : `services.streaming.workflow_records.WorkflowRecords`
-        Asked at every request.
+    records : callable
+        Returns the `services.streaming.workflow_records.WorkflowRecords`;
+        called at every request. What it raises is shown.
     jobs : `services.streaming.workflow_records.JobSource`, optional
         None if nothing here knows of jobs.
     visits : `bool`, optional
@@ -44,32 +45,36 @@ def streaming_pages(
     pages.add_url_rule("/streaming/executions/<execution_id>", "execution", views.execution)
     pages.add_url_rule("/streaming/runs/<int:run_number>", "run", views.run)
     pages.add_url_rule("/streaming/files", "files", views.files)
-    pages.register_error_handler(TemporarilyUnavailable, views.away)
+    if not visits:
+        pages.add_url_rule("/", "home", lambda: redirect("streaming"))
+    pages.register_error_handler(PromptProcessingError, views.away)
     return pages
 
 
 class _Views:
     """The pages; links are relative, for proxies that put us elsewhere."""
 
-    def __init__(self, records: WorkflowRecords, jobs: JobSource | None, *, visits: bool) -> None:
+    def __init__(
+        self, records: Callable[[], WorkflowRecords], jobs: JobSource | None, *, visits: bool
+    ) -> None:
         self._records = records
         self._jobs = jobs
         self._visits = visits
 
     def overview(self) -> Response:
         """What is going on."""
-        return self._page("overview", root="", page=overview(self._records))
+        return self._page("overview", root="", page=overview(self._records()))
 
     def execution(self, execution_id: str) -> Response:
         """One execution."""
-        page = execution_page(self._records, execution_id)
+        page = execution_page(self._records(), execution_id)
         if page is None:
             return self._missing(f"execution {execution_id}")
         return self._page("execution", root="../../", page=page)
 
     def run(self, run_number: int) -> Response:
         """One run."""
-        page = run_page(self._records, self._jobs, run_number) if run_number <= _MAX_NUMBER else None
+        page = run_page(self._records(), self._jobs, run_number) if run_number <= _MAX_NUMBER else None
         if page is None:
             return self._missing(f"run {run_number}")
         return self._page("run", root="../../", page=page)
@@ -85,7 +90,7 @@ class _Views:
         found = None
         # What is no number is no run's; it is not taken for "all".
         if run is not None or not wanted["run_number"]:
-            found = self._records.files.listed(
+            found = self._records().files.listed(
                 run_number=run,
                 status=wanted["status"] or None,
                 machine_state=wanted["machine_state"] or None,
@@ -103,8 +108,8 @@ class _Views:
             step=_FILES,
         )
 
-    def away(self, error: TemporarilyUnavailable) -> Response:
-        """Say that the monitor's database is away; the page tries again."""
+    def away(self, error: PromptProcessingError) -> Response:
+        """Say that the monitor's database cannot be asked; the page tries again."""
         response = self._page("trouble", root=self._root(), word="NOT READY", detail=str(error))
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
         return response

@@ -24,7 +24,7 @@ _HISTORY = timedelta(hours=24)
 _EXECUTIONS, _RUNS, _AGENTS, _ERRORS = 20, 10, 30, 12
 
 #: Phases of a run, in a word that can be read from across the room.
-_WORDS = {"imminent": "IMMINENT", "physics": "PHYSICS", "completed": "RUN ENDED"}
+_WORDS = {"initializing": "IMMINENT", "imminent": "IMMINENT", "physics": "PHYSICS", "completed": "RUN ENDED"}
 
 
 @dataclass(frozen=True)
