@@ -75,7 +75,7 @@ class StfFolders:
         """
         found: dict[str, Mapping[str, Any]] = {}
         latest = time.time() - self._settled
-        for container in containers:
+        for container in containers if _is_plain(dataset) else ():
             for path in _listing(Path(container) / dataset):
                 name = parse_stf_filename(path.name)
                 if name is None or name.run_id != run_id or path.name in known or path.name in found:
@@ -91,8 +91,12 @@ class StfFolders:
 
 def _places(containers: Sequence[str], dataset: str, filename: str) -> Iterator[Path]:
     # A message is not trusted to lead out of the folder.
-    if Path(filename).name == filename and Path(dataset).name == dataset:
+    if _is_plain(filename) and _is_plain(dataset):
         yield from (Path(container) / dataset / filename for container in containers)
+
+
+def _is_plain(name: str) -> bool:
+    return Path(name).name == name and name != ".."
 
 
 def _listing(folder: Path) -> list[Path]:
