@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 from stomp.utils import Frame
 
@@ -27,6 +28,8 @@ _log = logging.getLogger(__name__)
 #: the longest, and a connection that lasted begins them anew.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0
 _LASTED = 10.0
+#: Seconds between looks whether the end has begun, while a message is held.
+_LOOK = 0.1
 #: Messages that a broker sends ahead of acknowledgements. Of a queue one at a
 #: time, as the rest may be for others. Artemis counts bytes.
 _AHEAD_OF_TOPIC = {"activemq.prefetchSize": "100", "consumer-window-size": "65536"}
@@ -237,12 +240,18 @@ class _Subscription:
             if self.stopping.is_set():
                 return
 
-            def give_up(seconds: float, connection: StompConnection = connection) -> bool:
-                return connection.lost.wait(seconds) or self.stopping.is_set()
-
             # What a lost connection brought comes again, in its order.
+            give_up = partial(self._give_up, connection)
             if not connection.lost.is_set() and hand_over(self.receive, self._read(frame), wait=give_up):
                 connection.acknowledge(frame)
+
+    def _give_up(self, connection: StompConnection, seconds: float) -> bool:
+        """Wait; say whether there is no sense in offering a message again."""
+        until = time.monotonic() + seconds
+        while (rest := until - time.monotonic()) > 0.0 and not self.stopping.is_set():
+            if connection.lost.wait(min(rest, _LOOK)):
+                break
+        return connection.lost.is_set() or self.stopping.is_set()
 
     def _read(self, frame: Frame) -> ReceivedMessage:
         # What is no UTF-8 is no JSON either, which is the receiver's to refuse.

@@ -55,6 +55,7 @@ class ArtemisServer(Server):
     def command(self) -> Sequence[str | Path]:
         """Return the command line of the process."""
         options = [*_JVM, f"-Djava.io.tmpdir={self.directory}"]
+        options.append(f"-Djava.util.logging.config.file={self._logging}")
         return [self._java.program, *options, "-cp", f"{self._jars}/*", _MAIN, self.directory]
 
     def variables(self) -> Mapping[str, str]:
@@ -65,8 +66,13 @@ class ArtemisServer(Server):
         """Start it."""
         settings = self.directory / "etc" / "broker.xml"
         settings.parent.mkdir(exist_ok=True)
+        self._logging.write_text("handlers=java.util.logging.ConsoleHandler\n.level=WARNING\n")
         settings.write_text(_SETTINGS.format(host=HOST, port=self._port))
         super().start()
+
+    @property
+    def _logging(self) -> Path:
+        return self.directory / "logging.properties"
 
     def answers(self) -> bool:
         """Say whether it serves by now."""
