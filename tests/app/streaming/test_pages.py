@@ -19,6 +19,8 @@ from app.streaming.pages.formats import age, duration, size
 from app.streaming.pages.overview import overview
 from app.streaming.pages.sources import monitor_records
 from app.web.application import create_app
+from app.web_factory import create_wsgi
+from config.settings import load_service_settings
 from config.streaming.settings import load_streaming_settings
 from models.errors import TemporarilyUnavailable
 from models.streaming.job_listing import JobListing, JobQuery
@@ -345,6 +347,36 @@ def test_visits_and_the_streaming_workflow_in_one_application(world: MonitorWorl
     assert rules == ["status"]
     assert client.get("/streaming/none").content_type == "application/problem+json"
     assert "/streaming" not in {rule.rule for rule in create_app(Service()).url_map.iter_rules()}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("configured", [False, True])
+def test_the_service_of_visits_is_wired_with_them(
+    world: MonitorWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configured: bool
+) -> None:
+    monkeypatch.setattr("app.web_factory.configure_logging", lambda levels: None)
+    variables = {
+        "RUBIN_INSTRUMENT": "DemoCam",
+        "SKYMAP": "demo",
+        "CENTRAL_REPO": str(tmp_path / "central"),
+        "CONFIG_APDB": "apdb.yaml",
+        "MAIN_PIPELINES_CONFIG": "- {pipelines: [A.yaml]}",
+        "PREPROCESSING_PIPELINES_CONFIG": "- {pipelines: [P.yaml]}",
+        "PP_IMAGE_DIRECTORY": str(tmp_path / "images"),
+        "PP_STATE_DIR": str(tmp_path / "state"),
+        "PP_METRICS_PORT": "0",
+        **({"PP_MONITOR_DATABASE": world.url} if configured else {}),
+    }
+    app = create_wsgi(load_service_settings(variables))
+    try:
+        client = app.test_client()
+        home = page(client, "/")
+        assert ("/streaming" in links("/", home)) is configured
+        assert client.get("/streaming").status_code == (200 if configured else 404)
+        if configured:
+            assert EXECUTION in page(client, "/streaming")
+            assert FILES[0] in page(client, f"/streaming/runs/{RUN}")
+    finally:
+        app.extensions["prompt-service"].close()
 
 
 def test_times_and_sizes() -> None:
