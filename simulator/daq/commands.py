@@ -9,8 +9,9 @@ from __future__ import annotations
 __all__ = ["CommandDesk"]
 
 import logging
-import threading
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from models.errors import InvalidMessage, PromptProcessingError
@@ -33,9 +34,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: How often a command is put back for the runner that it is meant for, and
-#: the seconds before that.
-_RETURNS = 20
+#: Seconds for which a command is put back for the runner that it is meant for,
+#: and for one that the monitor does not know, which may just be starting.
+_PATIENCE = 15.0
+_GRACE = 3.0
+#: Seconds before each time.
 _DELAY = 0.5
 #: How many commands are remembered.
 _MEMORY = 1000
@@ -54,10 +57,10 @@ class CommandDesk:
     load : `simulator.daq.runner.LoadWorkflow`
     topic : `str`
         Where it is said that a command was not followed.
-    returns : `int`, optional
-        How often a command is put back for another runner.
     delay : `float`, optional
-        Seconds before it is put back.
+        Seconds before a command is put back for another runner.
+    clock : callable, optional
+        Returns seconds that only grow.
     """
 
     def __init__(
@@ -68,19 +71,19 @@ class CommandDesk:
         monitor: DaqMonitor,
         load: LoadWorkflow,
         topic: str,
-        returns: int = _RETURNS,
         delay: float = _DELAY,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._runner = runner
         self._bus = bus
         self._monitor = monitor
         self._load = load
         self._topic = topic
-        self._limit = returns
         self._delay = delay
-        self._returned: OrderedDict[str, int] = OrderedDict()
+        self._clock = clock
+        #: When commands that were put back came first.
+        self._returned: OrderedDict[str, float] = OrderedDict()
         self._taken: OrderedDict[str, None] = OrderedDict()
-        self._never = threading.Event()
 
     def receive(self, message: ReceivedMessage) -> None:
         """Follow a command, put it back, or say why neither was done."""
@@ -156,27 +159,26 @@ class CommandDesk:
 
     def _pass_on(self, command: Command, message: ReceivedMessage) -> None:
         """Put a command back that is meant for another runner."""
-        namespace, count = str(command.namespace), self._returned.get(message.text, 0)
+        namespace = str(command.namespace)
+        waited = self._clock() - self._returned.setdefault(message.text, self._clock())
+        _forget(self._returned)
         try:
             served: bool | None = self._monitor.is_served(namespace, besides=self._runner.name)
         except PromptProcessingError as error:
             _log.warning("It is not known who serves namespace %s: %s", namespace, error)
             served = None
-        if served is False:
-            self._fail(namespace, f"{command.msg_type}: no runner serves namespace {namespace}")
-        elif count >= self._limit:
-            self._fail(
-                namespace,
-                f"{command.msg_type}: the runner of namespace {namespace} does not take its commands",
-            )
-        else:
+        if waited < (_GRACE if served is False else _PATIENCE):
             _log.info("A command for namespace %s is put back.", namespace)
-            self._never.wait(self._delay)
+            time.sleep(self._delay)
             self._bus.send(message.destination, message.text)
-            self._returned[message.text] = count + 1
-            _forget(self._returned)
             return
-        self._returned.pop(message.text, None)
+        del self._returned[message.text]
+        reason = (
+            f"no runner serves namespace {namespace}"
+            if served is False
+            else f"the runner of namespace {namespace} does not take its commands"
+        )
+        self._fail(namespace, f"{command.msg_type}: {reason}")
 
     def _fail(self, namespace: str | None, error: str) -> None:
         """Say where everybody sees it that a command was not followed."""
