@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["agent_key", "connect_broker", "connect_monitor", "create_agent", "run_agent"]
+__all__ = ["agent_key", "connect_monitor", "create_agent", "run_agent"]
 
 import getpass
 import logging
@@ -22,9 +22,6 @@ from repos.streaming.journal import AgentJournal
 from repos.streaming.monitor_client import MonitorClient
 from repos.streaming.monitor_http import MonitorHttp
 from repos.streaming.monitor_logs import HttpLogSink, MonitorLogHandler
-from repos.streaming.stomp_bus import StompBus
-from repos.streaming.stomp_connection import Broker
-from repos.streaming.stomp_transport import BrokerTls
 from services.outbox import OutboxDrain
 from services.streaming.agent import Agent, AgentLogic, take_name
 from services.streaming.bus import Bus, BusSender
@@ -94,39 +91,6 @@ def create_agent(
         logic=logic(name),
         monitor=monitor,
         drain=OutboxDrain(store=outbox, senders={STOMP: BusSender(bus)}),
-    )
-
-
-def connect_broker(settings: StreamingSettings, *, client_id: str) -> StompBus:
-    """Return the bus of the broker that the settings name, not started yet.
-
-    Parameters
-    ----------
-    settings : `config.streaming.settings.StreamingSettings`
-    client_id : `str`
-        The same at every start, and nobody else's.
-
-    Raises
-    ------
-    models.errors.InvalidConfiguration
-        Raised if a certificate cannot be read.
-    """
-    tls = None
-    if settings.activemq_use_ssl:
-        tls = BrokerTls(
-            ca_certs=settings.activemq_ssl_ca_certs,
-            certificate=settings.activemq_ssl_cert_file,
-            key=settings.activemq_ssl_key_file,
-        )
-    return StompBus(
-        Broker(
-            host=settings.activemq_host,
-            port=settings.activemq_port,
-            user=settings.activemq_user,
-            password=settings.activemq_password.get_secret_value(),
-            client_id=client_id,
-            tls=tls,
-        )
     )
 
 

@@ -7,7 +7,8 @@ __all__ = ["DataOptions", "build_data_agent", "create_catalogue", "create_data_a
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.streaming.agent_parts import agent_key, connect_broker, connect_monitor, create_agent
+from app.streaming.agent_parts import agent_key, connect_monitor, create_agent
+from app.streaming.bus_factory import create_stomp_bus
 from config.streaming.settings import StreamingSettings
 from config.streaming.testbed import load_testbed_config
 from models.streaming.names import DEFAULT_SCOPE
@@ -161,7 +162,7 @@ def build_data_agent(settings: StreamingSettings, options: DataOptions) -> Agent
     return create_data_agent(
         settings=settings,
         namespace=config.namespace,
-        bus=connect_broker(settings, client_id=f"{ROLE}-agent-{config.namespace}"),
+        bus=create_stomp_bus(settings, client_id=f"{ROLE}-agent-{config.namespace}"),
         monitor=connect_monitor(settings),
         catalogue=create_catalogue(settings, options),
         container=container,

@@ -15,7 +15,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.streaming.agent_parts import connect_broker, connect_monitor, create_agent
+from app.streaming.agent_parts import connect_monitor, create_agent
+from app.streaming.bus_factory import create_stomp_bus
 from app.streaming.data_factory import create_catalogue
 from config.streaming.payload_environment import payload_environment
 from config.streaming.settings import StreamingSettings
@@ -175,7 +176,7 @@ def build_processing_agent(settings: StreamingSettings, options: ProcessingOptio
         settings=settings,
         namespace=config.namespace,
         executor=executor,
-        bus=connect_broker(settings, client_id=f"{ROLE}-agent-{config.namespace}"),
+        bus=create_stomp_bus(settings, client_id=f"{ROLE}-agent-{config.namespace}"),
         monitor=connect_monitor(settings),
         limits=ProcessingLimits(
             poll_interval=interval,
