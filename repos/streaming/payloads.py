@@ -54,9 +54,12 @@ def parse_payload(text: str, *, directory: Path, search: str | None) -> tuple[st
         Raised if it cannot be split, or there is no such program.
     """
     try:
-        program, *arguments = shlex.split(text)
+        words = shlex.split(text)
     except ValueError as error:
-        raise InvalidConfiguration(f"the payload {text!r} is no command: {error or 'it is empty'}") from error
+        raise InvalidConfiguration(f"the payload {text!r} is no command: {error}") from error
+    if not words:
+        raise InvalidConfiguration(f"the payload {text!r} is no command: it is empty")
+    program, *arguments = words
     name = str(directory / Path(program).expanduser()) if "/" in program else program
     found = shutil.which(name, path=search)
     if found is None:
