@@ -9,6 +9,8 @@ from config.streaming.settings import StreamingSettings
 from models.streaming.job_listing import JobListing, JobQuery
 from repos.streaming.database import STREAMING, create_streaming_engine
 from repos.streaming.local_job_listing import LocalJobListing
+from repos.streaming.panda_client import PandaClient
+from repos.streaming.panda_job_listing import PandaJobListing
 from services.streaming.workflow_records import JobSource
 
 #: The agent whose database has the local executor's jobs.
@@ -31,10 +33,7 @@ def job_source(settings: StreamingSettings) -> JobSource:
         return LocalJobListing(create_streaming_engine(url, setting=STREAMING.setting, read_only=True))
 
     def panda() -> JobSource:
-        # Importing PanDA's client looks for its server.
-        from repos.streaming.panda_job_listing import PandaJobListing
-
-        return PandaJobListing()
+        return PandaJobListing(PandaClient())
 
     return JobsWhenAsked(WhenAsked(panda if settings.executor == "panda" else local))
 

@@ -14,7 +14,7 @@ __all__ = ["main"]
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 
@@ -56,6 +56,18 @@ def jobs(ids: Sequence[int]) -> dict[str, Any]:
     return {"status": status, "answer": described}
 
 
+def tasks(since: str | None, request: int | None, limit: int) -> dict[str, Any]:
+    """Return ids of tasks that changed since a time, or are of a request."""
+    from pandaclient import Client
+
+    filters = None if request is None else {"reqID": str(request)}
+    status, answer = Client.get_tasks_detailed_info_since(since=since, filters=filters, n_tasks=limit)
+    return {
+        "status": status,
+        "answer": [task["jediTaskID"] for task in answer or ()] if status == 0 else answer,
+    }
+
+
 def _describe(job: Any) -> dict[str, Any]:
     names = (
         "PandaID",
@@ -91,7 +103,13 @@ def _describe(job: Any) -> dict[str, Any]:
     return {**values, "inputs": inputs}
 
 
-_CALLS = {"submit": submit, "task_status": task_status, "job_ids": job_ids, "jobs": jobs}
+_CALLS: dict[str, Callable[..., dict[str, Any]]] = {
+    "submit": submit,
+    "task_status": task_status,
+    "tasks": tasks,
+    "job_ids": job_ids,
+    "jobs": jobs,
+}
 
 
 def main(requests: TextIO, answers: TextIO) -> None:
