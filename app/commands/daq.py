@@ -50,7 +50,8 @@ def daq(
     /queue/workflow_control, or runs one workflow (--run-once; the options for
     parameters are for that). The broker is what ACTIVEMQ_HOST and the like
     name, the monitor what SWF_MONITOR_URL does: both are needed. SIGTERM,
-    SIGQUIT or Ctrl-C ends a run with an end_run of the files so far.
+    SIGQUIT or Ctrl-C ends a run with an end_run of the files so far; SIGUSR1
+    has data taking stand still, SIGUSR2 go on.
 
     For example:
 

@@ -8,7 +8,7 @@ import getpass
 import logging
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ _DEFAULT = "prompt_processing"
 #: Seconds for which the last lines of the log may be on their way to the
 #: monitor.
 _LAST_LINES = 1.0
+#: Why data taking stands still.
+_PAUSE = "Paused by the operator"
 
 
 def daq_workflow(config: TestbedConfig, *, container: Path = _CONTAINER) -> DaqWorkflow:
@@ -147,13 +149,21 @@ def run_once(
 
 @contextmanager
 def _life(runner: DaqRunner, settings: StreamingSettings) -> Iterator[None]:
-    """Start and end a runner; signals stop it, its log goes to the monitor."""
+    """Start and end a runner; signals stop it, its log goes to the monitor.
 
-    def stop(_number: int, _frame: object) -> None:
+    SIGUSR1 has data taking stand still, SIGUSR2 go on.
+    """
+    actions: dict[int, Callable[[], None]] = {
+        **dict.fromkeys((signal.SIGTERM, signal.SIGQUIT, signal.SIGINT), runner.stop),
+        signal.SIGUSR1: lambda: runner.pause(_PAUSE),
+        signal.SIGUSR2: runner.resume,
+    }
+
+    def act(number: int, _frame: object) -> None:
         # Not here: the main thread may hold what this needs.
-        threading.Thread(target=runner.stop, name="daq-stop", daemon=True).start()
+        threading.Thread(target=actions[number], name="daq-signal", daemon=True).start()
 
-    before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)}
+    before = {number: signal.signal(number, act) for number in actions}
     logs = None
     if settings.logs_url is not None:
         sink = HttpLogSink(MonitorHttp(settings.logs_url, token=settings.api_token.get_secret_value()))

@@ -9,12 +9,13 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from models.errors import TemporarilyUnavailable
 from models.streaming.daq import DaqWorkflow
 from models.streaming.messages import COMMAND_QUEUE, RUN_TOPIC, Message
-from models.streaming.monitoring import AgentReport, AgentState, AgentStatus
+from models.streaming.monitoring import AgentReport, AgentState, AgentStatus, ExecutionStatus
 from models.streaming.names import agent_name
 from simulator.daq.bus import DaqBus
 from simulator.daq.commands import CommandDesk
@@ -248,6 +249,11 @@ class DaqRunner:
     def _perform(self, run: PreparedRun, control: Control) -> DaqResult:
         try:
             return self._executor.perform(run, control)
+        except Exception:
+            # Whatever it was, the execution does not stay as if it ran.
+            name = run.identity.execution_id
+            self._reporter.end_execution(name, ExecutionStatus.FAILED, end_time=datetime.now(UTC))
+            raise
         finally:
             self._current = None
             self._reserved = False

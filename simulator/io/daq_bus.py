@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class BrokerAddress:
     host: str = "localhost"
     port: int = 61612
     user: str = "admin"
-    password: str = "admin"  # noqa: S105 (the field's default)
+    password: str = field(default="admin", repr=False)
     use_ssl: bool = False
     ca_certs: Path | None = None
     cert_file: Path | None = None

@@ -20,20 +20,23 @@ from typer.testing import CliRunner
 from werkzeug.serving import make_server
 
 from app.cli import build
-from app.streaming.daq_factory import load_daq_workflow
+from app.streaming.daq_factory import load_daq_workflow, run_once
 from app.streaming.embedded_daq_monitor import EmbeddedDaqMonitor
 from app.streaming.rest.blueprint import create_rest_blueprint
 from benchmarks.streaming_schemas import validate
 from config.streaming.settings import load_streaming_settings
 from models.errors import InvalidConfiguration
 from models.streaming.bus import ReceivedMessage
-from models.streaming.messages import COMMAND_QUEUE, RUN_TOPIC
+from models.streaming.daq import DaqParameters, DaqWorkflow
+from models.streaming.messages import COMMAND_QUEUE, RUN_TOPIC, Message
+from models.streaming.monitoring import ExecutionStatus
 from repos.streaming.database import create_streaming_engine
 from repos.streaming.monitor_store import MonitorStore
 from simulator.daq.runner import DaqRunner
 from simulator.io.daq_bus import BrokerAddress, StompDaqBus
 from simulator.servers.activemq import ActiveMQServer
 from tests.servers import unique_name
+from tests.simulator.daq.conftest import FakeBus, FakeMonitor
 
 #: Runs of these tests are quick, but for what a stop ends.
 QUICK = """
@@ -243,3 +246,31 @@ def test_options_of_a_run_are_for_one_run() -> None:
     answer = CliRunner().invoke(build(["daq"]), ["--stf-count", "3"])
     assert answer.exit_code == 2
     assert "--stf-count" in answer.output
+
+
+def test_signals_pause_resume_and_stop(tmp_path: Path) -> None:
+    bus, monitor = FakeBus(), FakeMonitor()
+    signals = {"stf_gen": signal.SIGUSR1, "pause_run": signal.SIGUSR2, "resume_run": signal.SIGTERM}
+
+    def react(message: Message) -> None:
+        if message.msg_type in signals:
+            os.kill(os.getpid(), signals.pop(message.msg_type))
+
+    quick = dict.fromkeys(("no_beam_not_ready_delay", "beam_not_ready_delay", "beam_ready_delay"), 0)
+    workflow = DaqWorkflow(
+        namespace="bob",
+        name="prompt_processing",
+        parameters=DaqParameters(
+            container=tmp_path, stf_count=1000, broadcast_delay=0, stf_interval=0, **quick
+        ),
+    )
+    before = signal.getsignal(signal.SIGTERM)
+    result = run_once(
+        load_streaming_settings(env={"SWF_MONITOR_URL": ""}),
+        workflow,
+        runner=DaqRunner(bus=bus, monitor=monitor, namespace="bob", user="alice", on_message=react),
+    )
+    assert (result.status, signals) == (ExecutionStatus.TERMINATED, {})
+    assert bus.bodies("pause_run")[0]["reason"] == "Paused by the operator"
+    assert bus.bodies()[-1]["total_stf_files"] == result.stf_count < 1000
+    assert signal.getsignal(signal.SIGTERM) is before
