@@ -71,11 +71,13 @@ def create_catalogue(settings: StreamingSettings, options: DataOptions = DataOpt
         return EmbeddedCatalogue(
             create_streaming_engine(settings.catalogue_database_url, setting="PP_CATALOGUE_DATABASE")
         )
-    # Rucio's clients take a second to import.
-    from repos.streaming.rucio_catalogue import RucioCatalogue, require_rucio_configuration
-    from repos.streaming.rucio_storage import RucioUpload, XrootdCopy
+    # Rucio's clients take a second to import, and read their configuration.
+    from repos.streaming.rucio_configuration import require_rucio_configuration
 
     require_rucio_configuration()
+    from repos.streaming.rucio_catalogue import RucioCatalogue
+    from repos.streaming.rucio_storage import RucioUpload, XrootdCopy
+
     storage = XrootdCopy if options.xrootd else RucioUpload
     return RucioCatalogue(storage(rse=options.rse, door=settings.xrootd_door, folder=settings.xrootd_folder))
 

@@ -6,7 +6,7 @@ Which server and who we are is in Rucio's own configuration (``rucio.cfg``,
 
 from __future__ import annotations
 
-__all__ = ["RucioCatalogue", "require_rucio_configuration"]
+__all__ = ["RucioCatalogue"]
 
 import logging
 from collections.abc import Callable, Sequence
@@ -15,9 +15,8 @@ from pathlib import Path
 
 from rucio.client.client import Client
 from rucio.common import exception as rucio
-from rucio.common.config import get_config
 
-from models.errors import InvalidConfiguration, InvalidMessage
+from models.errors import InvalidMessage
 from models.streaming.datasets import CatalogueFile, DatasetId
 from repos.streaming.rucio_errors import rucio_errors
 from repos.streaming.rucio_storage import RucioStorage
@@ -26,22 +25,6 @@ _log = logging.getLogger(__name__)
 
 #: Seconds that a request may take.
 _TIMEOUT = 60
-
-
-def require_rucio_configuration() -> None:
-    """Read Rucio's configuration, before anything is asked of its server.
-
-    Raises
-    ------
-    models.errors.InvalidConfiguration
-        Raised if it cannot be found or read.
-    """
-    try:
-        get_config()
-    except rucio.RucioException as error:
-        raise InvalidConfiguration(
-            f"PP_CATALOGUE=rucio needs Rucio's configuration; RUCIO_CONFIG names its file: {error}"
-        ) from error
 
 
 class RucioCatalogue:

@@ -13,7 +13,8 @@ import pytest
 
 from models.errors import InvalidConfiguration, InvalidMessage, TemporarilyUnavailable
 from models.streaming.datasets import CatalogueFile, DatasetId
-from repos.streaming.rucio_catalogue import RucioCatalogue, require_rucio_configuration
+from repos.streaming.rucio_catalogue import RucioCatalogue
+from repos.streaming.rucio_configuration import require_rucio_configuration
 from repos.streaming.rucio_storage import RucioUpload, XrootdCopy
 from tests.repos.streaming.rucio_server import ACCOUNT, RSE, RucioDouble, serving
 
