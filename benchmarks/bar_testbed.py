@@ -80,7 +80,7 @@ def stf_messages(scratch: Path) -> Iterator[Bar]:
                 wrong += [f"{len(found)} ticks"] if len(found) != len(ticks) else []
                 yield none_of(f"ticks of a run with {' '.join(options)}", wrong)
         listener.close()
-        faults = [f"{m['msg_type']}: {fault}" for m in listener.heard for fault in faults_of(m)]
+        faults = _against_schema(listener)
         kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(m["msg_type"] for m in listener.heard).items())
         yield none_of("messages on the bus that break their schema", faults, kinds)
 
@@ -112,19 +112,25 @@ def agent_deaths(scratch: Path) -> Iterator[Bar]:
             scene.wait_until(lambda: _statuses(scene)["processed"] >= _FILES, "all is processed", 300.0)
             scene.wait_until(lambda: not _open_datasets(scene), "the dataset is closed")
             time.sleep(5.0)  # Whatever is done twice has time to show.
+            yield from _after_the_deaths(scene, listener, [agent.kills for agent in agents])
         listener.close()
-        kills = "killed " + " and ".join(str(agent.kills) for agent in agents) + " times"
-        yield none_of("agents killed: files not registered once in the monitor", _miscounted(scene), kills)
-        yield none_of("agents killed: files not catalogued once", _miscatalogued(scene))
-        yield none_of("agents killed: files not processed once", _misprocessed(scene))
-        ready = len(listener.of_type("stf_ready"))
-        yield Bar("agents killed: stf_ready on the bus", ready, "== 1", ready == 1)
-        tasks = len(_rows(scene, "run_tasks"))
-        yield Bar("agents killed: tasks", tasks, "== 1", tasks == 1)
-        status = scene.get("workflow-executions", namespace=scene.namespace)[0]["status"]
-        yield Bar(
-            "agents killed: execution completed", int(status == "completed"), "== 1", status == "completed"
-        )
+
+
+def _after_the_deaths(scene: AgentScene, listener: Listener, killed: list[int]) -> Iterator[Bar]:
+    kills = "killed " + " and ".join(map(str, killed)) + " times"
+    yield none_of("agents killed: files not registered once in the monitor", _miscounted(scene), kills)
+    yield none_of("agents killed: files not catalogued once", _miscatalogued(scene))
+    yield none_of("agents killed: files not processed once", _misprocessed(scene), _repeated(scene))
+    for what, found in (
+        ("stf_ready on the bus", len(listener.of_type("stf_ready"))),
+        ("tasks", len(_rows(scene, "run_tasks"))),
+        ("tasks of the executor", len(_rows(scene, "local_tasks"))),
+        ("datasets", len(_rows(scene, "catalogue_datasets"))),
+    ):
+        yield Bar(f"agents killed: {what}", found, "== 1", found == 1)
+    status = scene.get("workflow-executions", namespace=scene.namespace)[0]["status"]
+    yield none_of("agents killed: execution completed", [] if status == "completed" else [status])
+    yield none_of("agents killed: messages that break their schema", _against_schema(listener))
 
 
 def run_testbed(directory: Path, *options: str) -> dict[str, Any]:
@@ -160,6 +166,16 @@ def _wait_for_ready(scene: AgentScene, listener: Listener, before: int) -> None:
     scene.wait_until(
         lambda: any(m["msg_type"] == "stf_ready" for m in listener.heard[before:]), "a task was asked for"
     )
+
+
+def _against_schema(listener: Listener) -> list[str]:
+    return [f"{m['msg_type']}: {fault}" for m in listener.heard for fault in faults_of(m)]
+
+
+def _repeated(scene: AgentScene) -> str:
+    """Say how often payloads ran again because their agent died."""
+    starts = [len(path.read_text().splitlines()) for path in (scene.root / "witness").iterdir()]
+    return f"payloads that ended: {sum(starts)}"
 
 
 def _burner(scratch: Path) -> Path:
