@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["LOG_LABELS", "HttpLogSink", "LogSink", "MonitorLogHandler", "StoreLogSink"]
+__all__ = ["HttpLogSink", "LogSink", "MonitorLogHandler", "StoreLogSink"]
 
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any, Protocol
 
 from models.errors import InvalidMessage, TemporarilyUnavailable
 from repos.streaming.monitor_http import MonitorHttp, NotSupported
 from repos.streaming.monitor_log_store import LogStore
 
-#: What lines written in this context are about: ``execution_id``,
-#: ``workflow_name``, ``run_id``, ``username``.
-LOG_LABELS: ContextVar[Mapping[str, Any]] = ContextVar(
-    "monitor_log_labels",
-    default=MappingProxyType({}),
-)
-
-#: Names that the monitor keeps of what a line is about.
+#: Attributes of records of which the monitor keeps what a line is about.
 _LABELS = ("execution_id", "workflow_name", "run_id", "username")
 #: Lines that may wait, that are sent at once, and characters of one.
 _WAITING = 10_000
@@ -103,9 +94,8 @@ class MonitorLogHandler(logging.Handler):
     """Hands lines of the log to the monitor from a thread of its own.
 
     A line that finds too many before it is dropped, and so are lines that
-    cannot be sent when the process ends; `dropped` counts them. A line is
-    about what the record says (``extra={"execution_id": ...}``), or else what
-    `LOG_LABELS` says in its context.
+    cannot be sent when the process ends; `dropped` counts them. What a line is
+    about, its record says: ``extra={"execution_id": ...}``.
 
     Parameters
     ----------
@@ -188,8 +178,7 @@ class MonitorLogHandler(logging.Handler):
         message = record.getMessage()
         if record.exc_info and record.exc_info[0] is not None:
             message = f"{message}\n{logging.Formatter().formatException(record.exc_info)}"
-        labels = LOG_LABELS.get()
-        about = {name: getattr(record, name, None) or labels.get(name) for name in _LABELS}
+        about = {name: getattr(record, name, None) for name in _LABELS}
         extra = {name: _clean(str(value)) for name, value in about.items() if value is not None}
         return {
             "app_name": self._app_name,

@@ -228,12 +228,12 @@ class LogBody(Body):
 
 
 class HeartbeatBody(Body):
-    """A sign of life."""
+    """A sign of life; of whatever kind and status, as in the field."""
 
     instance_name: Name
-    agent_type: Annotated[Name, Field(max_length=20)] = "other"
+    agent_type: Name = "other"
     description: Free = ""
-    status: Annotated[Name, AfterValidator(_agent_status)] = "OK"
+    status: Name = "OK"
     agent_url: Free | None = None
     workflow_enabled: bool = True
     current_stf_count: Count = 0
@@ -249,6 +249,8 @@ class HeartbeatBody(Body):
 class AgentBody(HeartbeatBody):
     """An agent."""
 
+    agent_type: Annotated[Name, Field(max_length=20)] = "other"
+    status: Annotated[Name, AfterValidator(_agent_status)] = "UNKNOWN"
     last_heartbeat: Moment | None = None
     last_stf_processed: Moment | None = None
 

@@ -13,7 +13,7 @@ import pytest
 from models.errors import InvalidMessage, TemporarilyUnavailable
 from repos.streaming import monitor_logs
 from repos.streaming.monitor_http import MonitorHttp
-from repos.streaming.monitor_logs import LOG_LABELS, HttpLogSink, MonitorLogHandler, StoreLogSink
+from repos.streaming.monitor_logs import HttpLogSink, MonitorLogHandler, StoreLogSink
 from tests.repos.streaming.monitors import FieldMonitor, our_monitor, served
 
 
@@ -62,12 +62,9 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
 def test_lines_have_the_fields(make: Make) -> None:
     sink = _Sink()
     log, handler = make(sink)
-    token = LOG_LABELS.set({"execution_id": "e-1", "username": "alice", "secret": "x"})
-    try:
-        log.info("registered %d files", 3, extra={"run_id": "100010", "execution_id": "e-2"})
-        log.debug("too quiet")
-    finally:
-        LOG_LABELS.reset(token)
+    about = {"run_id": "100010", "execution_id": "e-2", "username": "alice", "secret": "x"}
+    log.info("registered %d files", 3, extra=about)
+    log.debug("too quiet")
     log.warning("plain \0 \ud800")
     assert handler.drain(5)
     first, second = sink.rows
