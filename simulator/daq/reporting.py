@@ -7,7 +7,7 @@ __all__ = ["Reporter"]
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from models.errors import InvalidMessage, PromptProcessingError
@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 HEARTBEAT = 60.0
 #: Seconds before the monitor is told again what it did not take.
 _AGAIN = 5.0
+#: Seconds between looks whether the bus came or went.
+_GLANCE = 0.5
 
 
 class Reporter:
@@ -30,6 +32,8 @@ class Reporter:
     monitor : `simulator.daq.monitor.DaqMonitor`
     describe : callable
         Returns the sign of life as of now; None before the agent has a name.
+    connected : callable
+        Says whether the bus is there; when it comes or goes is reported.
     interval : `float`, optional
         Seconds between signs of life.
     again : `float`, optional
@@ -41,11 +45,13 @@ class Reporter:
         *,
         monitor: DaqMonitor,
         describe: Callable[[], AgentReport | None],
+        connected: Callable[[], bool],
         interval: float = HEARTBEAT,
         again: float = _AGAIN,
     ) -> None:
         self._monitor = monitor
         self._describe = describe
+        self._connected = connected
         self._interval = interval
         self._again = again
         self._wake = threading.Condition()
@@ -93,27 +99,30 @@ class Reporter:
             _log.error("The monitor was not told that execution %s is %s.", execution_id, status)
 
     def _run(self) -> None:
-        due = time.monotonic()
+        due = again = time.monotonic()
+        connected = False
         while True:
             with self._wake:
-                rest, waiting = due - time.monotonic(), len(self._endings)
-                if waiting:
-                    rest = min(rest, self._again)
                 self._wake.wait_for(
-                    lambda: self._changed or self._closing or len(self._endings) > waiting,  # noqa: B023
-                    max(rest, 0),
+                    lambda: self._changed or self._closing, min(max(due - time.monotonic(), 0), _GLANCE)
                 )
                 closing, changed, self._changed = self._closing, self._changed, False
                 endings = dict(self._endings)
-            for execution_id, (status, end_time) in endings.items():
-                if self._try_ending(execution_id, status, end_time):
-                    with self._wake:
-                        del self._endings[execution_id]
-            if closing or changed or time.monotonic() >= due:
+            now, before, connected = time.monotonic(), connected, self._connected()
+            if closing or now >= again:
+                again = now + self._again
+                self._try_endings(endings)
+            if closing or changed or connected != before or now >= due:
                 taken = self._report()
                 due = time.monotonic() + (self._interval if taken else min(self._interval, self._again))
             if closing:
                 return
+
+    def _try_endings(self, endings: Mapping[str, tuple[ExecutionStatus, datetime]]) -> None:
+        for execution_id, (status, end_time) in endings.items():
+            if self._try_ending(execution_id, status, end_time):
+                with self._wake:
+                    del self._endings[execution_id]
 
     def _report(self) -> bool:
         try:

@@ -104,7 +104,10 @@ class DaqRunner:
         self._reserved = False
         self._stop_all = threading.Event()
         self._worker: threading.Thread | None = None
-        self._reporter = Reporter(monitor=monitor, describe=self._describe, interval=heartbeat)
+        self._seen_bus = False
+        self._reporter = Reporter(
+            monitor=monitor, describe=self._describe, connected=lambda: bus.connected, interval=heartbeat
+        )
         self._executor = Executor(
             bus=bus, monitor=monitor, reporter=self._reporter, user=user, topic=topic, on_message=on_message
         )
@@ -278,6 +281,9 @@ class DaqRunner:
                 return None
             self._take_name()
         exited, connected = self._state is AgentState.EXITED, self._bus.connected
+        self._seen_bus = self._seen_bus or connected
+        # Who waits for it to be ready may send commands then.
+        starting = self._state is AgentState.READY and not self._seen_bus
         status = AgentStatus.EXITED if exited else AgentStatus.OK if connected else AgentStatus.WARNING
         return AgentReport(
             instance_name=self.name,
@@ -287,6 +293,6 @@ class DaqRunner:
             mq_connected=connected,
             pid=os.getpid(),
             hostname=socket.gethostname(),
-            operational_state=self._state,
+            operational_state=AgentState.STARTING if starting else self._state,
             namespace=self._namespace,
         )

@@ -131,15 +131,28 @@ def test_signs_of_life_say_what_is_done(bus: FakeBus, monitor: FakeMonitor, runn
     runner.stop_run()
     monitor.wait_until(lambda: states()[-1] is AgentState.READY)
     bus.connected = False
-    runner._reporter.tell()
     monitor.wait_until(lambda: monitor.reports[-1].status is AgentStatus.WARNING)
     bus.connected = True
+    monitor.wait_until(lambda: monitor.reports[-1].status is AgentStatus.OK)
     runner.close()
     last = monitor.reports[-1]
     assert (last.operational_state, last.status) == (AgentState.EXITED, AgentStatus.EXITED)
     assert last.instance_name.startswith("daq_simulator-agent-alice-")
     assert last.agent_type == "DAQ_Simulator"
     assert last.namespace == "test-user"
+
+
+def test_it_is_ready_once_the_bus_is_there(
+    bus: FakeBus, monitor: FakeMonitor, load: Callable[..., DaqWorkflow]
+) -> None:
+    bus.connected = False
+    runner = DaqRunner(bus=bus, monitor=monitor, namespace="test-user", user="alice", load=load)
+    runner.start()
+    monitor.wait_until(lambda: len(monitor.reports) > 0)
+    assert {report.operational_state for report in monitor.reports} == {AgentState.STARTING}
+    bus.connected = True
+    monitor.wait_until(lambda: monitor.reports[-1].operational_state is AgentState.READY)
+    runner.close()
 
 
 def test_commands(bus: FakeBus, monitor: FakeMonitor, runner: DaqRunner) -> None:
@@ -238,7 +251,7 @@ def test_without_a_name_a_run_is_refused(bus: FakeBus, monitor: FakeMonitor, wor
 
 
 def test_the_end_is_told_when_the_monitor_is_back(monitor: FakeMonitor) -> None:
-    reporter = Reporter(monitor=monitor, describe=lambda: None, again=0.01)
+    reporter = Reporter(monitor=monitor, describe=lambda: None, connected=lambda: True, again=0.01)
     reporter.start()
     monitor.away = {"end_execution"}
     now = datetime.now(UTC)
@@ -251,7 +264,7 @@ def test_the_end_is_told_when_the_monitor_is_back(monitor: FakeMonitor) -> None:
 def test_what_the_monitor_never_heard_is_logged(
     monitor: FakeMonitor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reporter = Reporter(monitor=monitor, describe=lambda: None)
+    reporter = Reporter(monitor=monitor, describe=lambda: None, connected=lambda: True)
     reporter.start()
     monitor.away = {"end_execution"}
     reporter.end_execution("an-execution", ExecutionStatus.FAILED, end_time=datetime.now(UTC))
