@@ -91,7 +91,8 @@ def daq(
     settings = load_streaming_settings()
     if testbed_config is not None:
         settings = settings.model_copy(update={"testbed_config": testbed_config})
-    levels = dict(settings.log_levels)
+    # What they say of each attempt is said once, in our words.
+    levels = {"stamina": logging.ERROR, "stomp.py": logging.CRITICAL, **settings.log_levels}
     if debug:
         levels |= dict.fromkeys(("simulator", "app"), logging.DEBUG)
     configure_logging(levels)

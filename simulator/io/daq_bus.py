@@ -153,7 +153,8 @@ class StompDaqBus:
                 self._send_over(link)
             except (TemporarilyUnavailable, StompException, OSError) as error:
                 if not complained:
-                    _log.warning("The bus %s is away, it is tried again: %s", self._address, error)
+                    reason = str(error) or "it cannot be reached"
+                    _log.warning("The bus %s is away, it is tried again: %s", self._address, reason)
                 complained = True
             finally:
                 self._link = None
