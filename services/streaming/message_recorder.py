@@ -4,9 +4,7 @@ from __future__ import annotations
 
 __all__ = ["BufferedRecorder", "MessageRecorder", "MessageSink"]
 
-import json
 import logging
-import math
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,6 +13,7 @@ from typing import Any, Protocol
 from models.errors import TemporarilyUnavailable
 from models.streaming.bus import ReceivedMessage
 from models.streaming.monitoring import BusHeartbeat, RecordedMessage
+from models.streaming.strict_json import read_json
 
 _log = logging.getLogger(__name__)
 
@@ -199,10 +198,10 @@ def _read(message: ReceivedMessage, received: datetime) -> RecordedMessage | Bus
         "broker_id": message.message_id,
     }
     try:
-        body = json.loads(message.text, parse_constant=_refuse, parse_float=_finite)
+        body = read_json(message.text)
         if not isinstance(body, dict):
             raise ValueError(f"it is a JSON {type(body).__name__}, not an object")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         text = _clean(message.text[:_MOST_TEXT])
         return RecordedMessage(
             **common, is_successful=False, error_message=_clean(str(error)), message_metadata={"text": text}
@@ -225,17 +224,6 @@ def _read(message: ReceivedMessage, received: datetime) -> RecordedMessage | Bus
         run_id=_text(body.get("run_id")),
         message_content=body,
     )
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is too large")
-    return number
 
 
 def _text(value: Any) -> str | None:

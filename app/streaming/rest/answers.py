@@ -19,7 +19,6 @@ __all__ = [
 ]
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
@@ -32,6 +31,7 @@ from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
 
 from models.errors import InvalidMessage
+from models.streaming.strict_json import read_json
 
 #: Largest body, bytes: some ten thousand files at once.
 MAX_BODY = 16 * 1024 * 1024
@@ -91,8 +91,8 @@ def read_body() -> Any:
     if not request.is_json:
         raise UnsupportedMediaType(f'Unsupported media type "{request.mimetype}" in request.')
     try:
-        return json.loads(data, parse_constant=_refuse, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
+        return read_json(data)
+    except ValueError as error:
         raise BadRequest(f"JSON parse error - {error}") from error
 
 
@@ -141,14 +141,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Sequence):
         return [*value]
     raise TypeError(f"{type(value).__name__} has no form in JSON")
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is too large")
-    return number
