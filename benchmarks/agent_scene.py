@@ -192,7 +192,9 @@ class AgentScene:
         answer.raise_for_status()
         return answer.json()
 
-    def wait_until(self, what: Callable[[], object], name: str, timeout: float = 120.0) -> None:
+    def wait_until(
+        self, what: Callable[[], object], name: str, timeout: float = 120.0, *, pause: float = 0.2
+    ) -> None:
         """Wait for something.
 
         Raises
@@ -208,7 +210,7 @@ class AgentScene:
                     for log in self.root.glob("*.log")
                 )
                 raise RuntimeError(f"within {timeout:g} s it was not so that {name}\n{tails}")
-            time.sleep(0.2)
+            time.sleep(pause)
 
     def _monitor_answers(self) -> bool:
         try:

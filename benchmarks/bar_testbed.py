@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["agent_deaths", "stf_messages", "testbed", "testbed_speed"]
+__all__ = ["agent_deaths", "deaths_while_telling", "stf_messages", "testbed", "testbed_speed"]
 
 import json
+import random
 import subprocess
 import sys
 import time
@@ -116,6 +117,35 @@ def agent_deaths(scratch: Path) -> Iterator[Bar]:
         listener.close()
 
 
+def deaths_while_telling(scratch: Path) -> Iterator[Bar]:
+    """Both agents are killed just when a run's task is being asked for."""
+    chance = random.Random(7)
+    with ServerSet() as servers:
+        listener = Listener(servers.activemq)
+        scene = AgentScene(scratch, servers.activemq, PP_PAYLOAD="true")
+        with scene.running() as agents:
+            for _ in range(_KILLS):
+                before = len(listener.of_type("stf_gen"))
+                daq = scene.take_data("--no-realtime", "--stf-count", "3")
+                _wait_for_more(scene, listener, before)
+                time.sleep(chance.uniform(0.0, 0.5))
+                for agent in agents:
+                    agent.kill()
+                daq.process.wait(60.0)
+            scene.wait_until(lambda: _statuses(scene)["processed"] >= 3 * _KILLS, "all is processed", 300.0)
+            scene.wait_until(lambda: not _open_datasets(scene), "the datasets are closed")
+            time.sleep(5.0)  # Whatever is said twice has time to be heard.
+            ready = Counter(message["run_id"] for message in listener.of_type("stf_ready"))
+            wrong = [f"{count} for run {run}" for run, count in ready.items() if count != 1]
+            wrong += [f"for {len(ready)} runs"] if len(ready) != _KILLS else []
+            kills = "killed " + " and ".join(str(agent.kills) for agent in agents) + " times"
+            yield none_of("agents killed while a task is asked for: not one stf_ready", wrong, kills)
+            tasks = [len(_rows(scene, table)) for table in ("run_tasks", "local_tasks")]
+            wrong = [f"{found} tasks for {_KILLS} runs" for found in tasks if found != _KILLS]
+            yield none_of("agents killed while a task is asked for: not one task", wrong)
+        listener.close()
+
+
 def _after_the_deaths(scene: AgentScene, listener: Listener, killed: list[int]) -> Iterator[Bar]:
     kills = "killed " + " and ".join(map(str, killed)) + " times"
     yield none_of("agents killed: files not registered once in the monitor", _miscounted(scene), kills)
@@ -160,6 +190,10 @@ def run_testbed(directory: Path, *options: str) -> dict[str, Any]:
     if not summary.exists():
         raise RuntimeError(f"testbed gave no summary: {(done.stdout + done.stderr)[-600:]}")
     return {**json.loads(summary.read_text()), "wall_s": wall}
+
+
+def _wait_for_more(scene: AgentScene, listener: Listener, before: int) -> None:
+    scene.wait_until(lambda: len(listener.of_type("stf_gen")) > before, "files come", pause=0.01)
 
 
 def _wait_for_ready(scene: AgentScene, listener: Listener, before: int) -> None:

@@ -50,6 +50,7 @@ GROUPS = {
     "testbed-speed": "benchmarks.bar_testbed:testbed_speed",
     "stf-messages": "benchmarks.bar_testbed:stf_messages",
     "agent-deaths": "benchmarks.bar_testbed:agent_deaths",
+    "deaths-while-telling": "benchmarks.bar_testbed:deaths_while_telling",
     "stf-faults": "benchmarks.bar_tests:stf_faults",
     "stf-clients": "benchmarks.bar_tests:stf_clients",
     "mcp": "benchmarks.bar_tests:mcp",
