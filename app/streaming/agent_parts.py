@@ -11,13 +11,12 @@ import signal
 import threading
 from collections.abc import Callable
 
-import sqlalchemy as sa
-
 from config.streaming.settings import StreamingSettings
 from models.errors import InvalidConfiguration
 from models.streaming.bus import STOMP
 from models.streaming.messages import RUN_TOPIC
 from repos.streaming.agent_outbox import AgentOutbox
+from repos.streaming.database import StreamingEngine
 from repos.streaming.journal import AgentJournal
 from repos.streaming.monitor_client import MonitorClient
 from repos.streaming.monitor_http import MonitorHttp
@@ -44,7 +43,7 @@ def agent_key(role: str, namespace: str) -> str:
 
 def create_agent(
     *,
-    engine: sa.Engine,
+    engine: StreamingEngine,
     role: str,
     agent_type: str,
     namespace: str,
@@ -57,7 +56,7 @@ def create_agent(
 
     Parameters
     ----------
-    engine : `sqlalchemy.Engine`
+    engine : `repos.streaming.database.StreamingEngine`
         Of its database.
     role : `str`
         Such as ``data``; with the namespace it names journal, outbox and

@@ -6,7 +6,7 @@ the monitor; each may have a database of its own, or share one.
 
 from __future__ import annotations
 
-__all__ = ["STREAMING", "create_streaming_engine"]
+__all__ = ["STREAMING", "StreamingEngine", "create_streaming_engine"]
 
 from pathlib import Path
 
@@ -18,6 +18,9 @@ from repos.ledger_database import ledger_errors
 from repos.ledger_postgresql import create_postgresql_engine
 from repos.ledger_schema import TableSchema
 from repos.ledger_sqlite import create_sqlite_engine
+
+#: For those who hand a connection on without using it.
+StreamingEngine = sa.Engine
 
 
 def streaming_schema(setting: str) -> TableSchema:

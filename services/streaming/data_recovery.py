@@ -79,6 +79,7 @@ class DataRecovery:
         self._settling = timedelta(seconds=settling)
         self._started = now()
         self._compared: set[str] = set()
+        self._asked: dict[str, datetime] = {}
         self._looked_back = False
 
     def recover(self) -> None:
@@ -95,7 +96,9 @@ class DataRecovery:
                 continue
             self.search(run)
             self._compare(run)
-            if self._now() - max(run.last_sign, self._started) > timedelta(seconds=_QUIET):
+            silence = self._now() - max(run.last_sign, self._started)
+            if silence > timedelta(seconds=_QUIET) and self._asked.get(run.run_id) != run.last_sign:
+                self._asked[run.run_id] = run.last_sign
                 self.ask(run)
             self._missing_end(run.run_id)
 
@@ -225,6 +228,10 @@ class DataRecovery:
             _log.warning("Run %s: the monitor cannot be asked whether it ended: %s", run.run_id, error)
             return
         if reason is None:
+            return
+        self.ask(run)
+        run = self._store.runs([run_id])[run_id]
+        if run.ended is not None:
             return
         note = f"end_run never came ({reason})"
         _log.error("Run %s: %s; its files are counted.", run.run_id, note, extra=labels(run))

@@ -17,6 +17,7 @@ from repos.streaming.rucio_catalogue import RucioCatalogue
 from repos.streaming.rucio_configuration import require_rucio_configuration
 from repos.streaming.rucio_storage import RucioUpload, XrootdCopy
 from tests.repos.streaming.rucio_server import ACCOUNT, RSE, RucioDouble, serving
+from tests.services.streaming.data_world import DataWorld
 
 DATASET = DatasetId("group.daq", "swf.102363.run")
 NAME = "swf.102363.000001.stf"
@@ -219,6 +220,33 @@ def test_nobody_there(rucio: RucioDouble, monkeypatch: pytest.MonkeyPatch) -> No
     )
     with pytest.raises(TemporarilyUnavailable):
         catalogue.is_open(DATASET)
+
+
+def test_the_data_agent_gets_its_run_through_all_failures(
+    rucio: RucioDouble, catalogue: RucioCatalogue, tmp_path: Path
+) -> None:
+    world = DataWorld(tmp_path)
+    world.catalogue = catalogue  # type: ignore[assignment]
+    world.restart().receive(world.announce("102363", 3))
+    dataset = "/dids/group.daq/swf.102363.run"
+    rucio.failing = {
+        f"POST {dataset}/dids": 1,
+        f"POST {dataset}": 1,
+        f"PUT {dataset}": 2,
+        "POST /replicas": 2,
+        "PUT /replicas": 1,
+        f"POST {DID}/meta": 2,
+        "GET": 2,
+    }
+    world.pass_time(400.0, step=5.0)
+    assert set(rucio.failing.values()) == {0}
+    assert world.run("102363").complete
+    assert [name[-7:] for name in rucio.contents[str(DATASET)]] == ["001.stf", "002.stf", "003.stf"]
+    assert set(rucio.replicas.values()) == {"A"} and len(stored(rucio)) == 3
+    assert catalogue.is_open(DATASET) is False
+    assert len(world.outbox()) == 1
+    guids = [body["value"] for _, path, body in rucio.calls("POST") if path == f"{DID}/meta/guid"]
+    assert len(set(guids)) == 1, "it is the same in every attempt"
 
 
 def test_place_of_our_own(rucio: RucioDouble, file: CatalogueFile) -> None:
