@@ -32,8 +32,12 @@ _PAGE = 1000
 _FLUSH = 0.1
 #: Seconds between looks for the files of a dataset, while some came and at most.
 POLL = (0.1, 1.0)
-#: Seconds before the database is asked again.
+#: Seconds that each thread has to end.
+_PATIENCE = 5.0
+#: Seconds before the database is asked again, or a full disk is tried.
 _BACK_OFF = 1.0
+#: Seconds before a file that failed is tried again, times how often it did.
+_RETRY = 1.0
 
 
 class DatasetFiles(Protocol):
@@ -112,6 +116,8 @@ class LocalExecutor:
         self._new: queue.SimpleQueue[LocalTask] = queue.SimpleQueue()
         self._waiting: queue.SimpleQueue[tuple[LocalTask, LocalJob] | None] = queue.SimpleQueue()
         self._changed: queue.SimpleQueue[LocalJob] = queue.SimpleQueue()
+        self._failed: queue.SimpleQueue[tuple[float, LocalTask, LocalJob]] = queue.SimpleQueue()
+        self._again: list[tuple[float, LocalTask, LocalJob]] = []
         self._unsaved: dict[int, LocalJob] = {}
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -173,7 +179,8 @@ class LocalExecutor:
             self._waiting.put(None)
         for thread in (*self._workers, self._keeper):
             if thread.is_alive():
-                thread.join()
+                # The catalogue may be slow; what is not written is found out again.
+                thread.join(_PATIENCE)
         self._runner.close()
 
     def _work(self) -> None:
@@ -185,6 +192,12 @@ class LocalExecutor:
                 error = self._runner.run(task, job)
             except PayloadStopped:
                 return
+            except TemporarilyUnavailable as trouble:
+                # It says nothing about the file.
+                _log.error("Payloads cannot be run now: %s", trouble)
+                self._failed.put((time.monotonic() + _BACK_OFF, *item))
+                self._stop.wait(_BACK_OFF)
+                continue
             except Exception as unexpected:
                 # A worker that ended would be missed by all tasks to come.
                 _log.exception("Job %d on %s fails.", job.id, job.filename)
@@ -203,7 +216,7 @@ class LocalExecutor:
             again = replace(job, status=WAITING)
             # In this order: the next attempt has the last word.
             self._changed.put(again)
-            self._waiting.put((task, again))
+            self._failed.put((time.monotonic() + _RETRY * job.attempts, task, again))
         else:
             _log.error("%s of task %d failed: %s", job.filename, task.id, job.error)
             self._changed.put(replace(job, status=FAILED))
@@ -233,6 +246,7 @@ class LocalExecutor:
                 self._take_up(task)
         self._save()
         now = time.monotonic()
+        self._try_again(now)
         for work in list(self._works.values()):
             if not work.whole and work.due <= now:
                 self._look_for_files(work)
@@ -244,6 +258,14 @@ class LocalExecutor:
             return _FLUSH
         waits = [work.due - now for work in self._works.values()]
         return min([max(0.01, wait) for wait in waits], default=self._poll[1])
+
+    def _try_again(self, now: float) -> None:
+        """Hand out again what failed long enough ago."""
+        while not self._failed.empty():
+            self._again.append(self._failed.get())
+        for _, task, job in (item for item in self._again if item[0] <= now):
+            self._waiting.put((task, job))
+        self._again = [item for item in self._again if item[0] > now]
 
     def _take_up(self, task: LocalTask) -> None:
         """Go on with a task where it was left."""

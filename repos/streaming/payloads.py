@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import filelock
 
-from models.errors import InvalidConfiguration
+from models.errors import InvalidConfiguration, TemporarilyUnavailable
 from models.streaming.names import parse_stf_filename
 from repos.streaming.local_jobs import LocalJob, LocalTask
 from repos.streaming.payload_process import StopSignal, kill_leftovers, run_payload
@@ -152,6 +152,8 @@ class PayloadRunner:
         ------
         repos.streaming.payload_process.PayloadStopped
             Raised if it was killed because we end.
+        models.errors.TemporarilyUnavailable
+            Raised if its directory cannot be used: the disk is full.
         """
         if self._stop is None:
             raise RuntimeError("the directory of payloads is not open")
@@ -165,8 +167,8 @@ class PayloadRunner:
                 shutil.rmtree(work)
             work.mkdir(parents=True)
         except OSError as error:
-            return f"the directory {work} cannot be made: {error}"
-        error_text = run_payload(
+            raise TemporarilyUnavailable(f"the directory {work} cannot be made: {error}") from error
+        failure = run_payload(
             self._command,
             directory=work,
             environment={**self._environment, **_variables(task, job, work)},
@@ -174,13 +176,15 @@ class PayloadRunner:
             stop=self._stop,
         )
         try:
-            if error_text is None:
+            if failure is None:
                 work.rename(outputs / name)
             else:
                 _keep_failed(work, outputs / _FAILED / name)
         except OSError as error:
-            return error_text or f"what came out cannot be put in place: {error}"
-        return error_text
+            if failure is None:
+                raise TemporarilyUnavailable(f"{work} cannot be put in place: {error}") from error
+            _log.warning("What %s left cannot be kept: %s", job.filename, error)
+        return failure
 
     def has_succeeded(self, task: LocalTask, job: LocalJob) -> bool:
         """Say whether a payload succeeded of which nobody lived to tell."""

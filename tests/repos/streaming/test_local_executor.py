@@ -16,7 +16,7 @@ import pytest
 
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
 from models.streaming.tasks import FINISHED, TaskState
-from repos.streaming import payload_process, payloads
+from repos.streaming import local_executor, payload_process, payloads
 from repos.streaming.local_job_listing import LocalJobListing
 from tests.repos.streaming.executing import DATASET, TASK, Place, all_jobs, ended, until
 
@@ -24,7 +24,9 @@ FIRST = "swf.100010.000001.stf"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    monkeypatch.setattr(local_executor, "_RETRY", 0.05)
+    monkeypatch.setattr(local_executor, "_BACK_OFF", 0.05)
     place = Place(tmp_path)
     yield place
     place.close()
@@ -175,7 +177,7 @@ def test_a_payload_that_says_too_much(place: Place, monkeypatch: pytest.MonkeyPa
 
 
 def test_changes_are_told_once_and_in_pages(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("repos.streaming.local_executor._PAGE", 2)
+    monkeypatch.setattr(local_executor, "_PAGE", 2)
     place.dataset.attach(1, 2, 3)
     executor = place.executor()
     task_id = executor.submit(TASK)
@@ -189,8 +191,23 @@ def test_changes_are_told_once_and_in_pages(place: Place, monkeypatch: pytest.Mo
     assert [page.more for page in (first, second, third)] == [True, False, False]
 
 
-def test_the_catalogue_is_away_for_a_while(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("repos.streaming.local_executor._BACK_OFF", 0.05)
+def test_outputs_that_cannot_be_written_are_nobodys_failure(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.dataset.attach(1)
+    place.dataset.open = False
+    executor = place.executor()
+    executor.start()
+    place.outputs.write_text("a file where a directory should be")
+    task_id = executor.submit(TASK)
+    until(lambda: caplog.text.count("Payloads cannot be run now") > 2)
+    assert executor.status(task_id) is TaskState.RUNNING
+    place.outputs.unlink()
+    assert ended(executor, task_id) is TaskState.DONE
+    assert all_jobs(executor, task_id)[0].attempts == 1
+
+
+def test_the_catalogue_is_away_for_a_while(place: Place) -> None:
     place.dataset.attach(1)
     place.dataset.open = False
     place.dataset.away = True
