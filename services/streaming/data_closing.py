@@ -111,6 +111,8 @@ class RunClosing:
         complete, note = self._judge(run, have, absent, failed)
         if complete:
             _log.info("Run %s: %s is closed with %d files.", run.run_id, dataset, have, extra=labels(run))
+            if note:
+                _log.warning("Run %s: %s.", run.run_id, note, extra=labels(run))
         else:
             _log.error(
                 "Run %s: %s is closed with %d files: %s.", run.run_id, dataset, have, note, extra=labels(run)
@@ -137,7 +139,7 @@ class RunClosing:
         if run.total is None:
             how = "end_run never came" if run.end_assumed else "end_run named no number of files"
             return None, f"{how}; they were counted"
-        return True, None
+        return True, f"end_run told of {run.total} files only, {have} came" if have > run.total else None
 
     def _never_announced(self, run: DataRun) -> str:
         known = self._store.known(run.run_id)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -35,6 +37,14 @@ from services.streaming.data_progress import DataLimits
 
 NAMESPACE = "epic"
 EXECUTION = "prompt_processing-alice-0001"
+
+
+@cache
+def _empty_database() -> bytes:
+    """Return a database with all tables, which takes longer to make than to copy."""
+    with TemporaryDirectory() as directory:
+        create_streaming_engine(f"sqlite:///{directory}/agent.db").dispose()
+        return Path(directory, "agent.db").read_bytes()
 
 
 class Clock:
@@ -148,16 +158,18 @@ class FaultyCatalogue(EmbeddedCatalogue):
 class DataWorld:
     """A folder, a database, a catalogue, a monitor, and a data agent."""
 
-    def __init__(self, directory: Path, *, url: str | None = None, **limits: Any) -> None:
+    def __init__(self, directory: Path, **limits: Any) -> None:
         self.container = directory / "container"
         self.container.mkdir(exist_ok=True)
         self.elsewhere = directory / "default"
-        self.engine = create_streaming_engine(url or f"sqlite:///{directory}/agent.db")
+        (directory / "agent.db").write_bytes(_empty_database())
+        self.engine = create_streaming_engine(f"sqlite:///{directory}/agent.db")
         self.clock = Clock()
         self.monitor = FakeMonitor()
         self.catalogue = FaultyCatalogue(self.engine)
         self.store = DataStore(self.engine, namespace=NAMESPACE, agent=f"data.{NAMESPACE}")
         self.limits = DataLimits(**{"deadline": 60.0, **limits})
+        self.messages: list[Message] = []
         self.agent = self.restart()
 
     def restart(self) -> DataAgent:

@@ -226,6 +226,13 @@ def test_a_late_file_is_said_and_kept(world: DataWorld, caplog: pytest.LogCaptur
     assert NAMES[2] in (world.run(RUN).note or "")
 
 
+def test_more_files_than_end_run_tells(world: DataWorld) -> None:
+    world.agent.receive([*world.announce(RUN, 3)[:-1], world.end(RUN, 2)])
+    world.work()
+    assert world.run(RUN).complete
+    assert world.run(RUN).note == "end_run told of 2 files only, 3 came"
+
+
 def test_missing_end_run(world: DataWorld, caplog: pytest.LogCaptureFixture) -> None:
     world.monitor.known_executions[EXECUTION] = Execution(
         execution_id=EXECUTION, status=ExecutionStatus.RUNNING
