@@ -89,6 +89,22 @@ class TaskStore:
         with reading(self._engine) as connection:
             return self._select(connection, RUN_TASKS.c.phase.in_([phase.value for phase in phases]))
 
+    def executions(self) -> set[str]:
+        """Return the executions whose runs have a task, or had one.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the database cannot be reached.
+        """
+        query = sa.select(RUN_TASKS.c.execution_id).where(
+            RUN_TASKS.c.namespace == self._namespace,
+            RUN_TASKS.c.execution_id.is_not(None),
+            RUN_TASKS.c.phase != TaskPhase.EXPECTED.value,
+        )
+        with reading(self._engine) as connection:
+            return set(connection.execute(query).scalars())
+
     def counts(self) -> dict[TaskPhase, int]:
         """Return how many runs there are of each phase.
 

@@ -52,6 +52,7 @@ class MissedRuns:
         for run in self._store.tasks((TaskPhase.EXPECTED,)):
             if run.due > since and self._has_files(run.run_id):
                 yield RunNote(run.run_id, run.execution_id, ready=True)
+        self._settled.update(self._store.executions())
         for status in _STATUSES:
             for execution in self._monitor.executions(self._namespace, status=status):
                 recent = execution.start_time is None or execution.start_time > since

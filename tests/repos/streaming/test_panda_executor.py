@@ -16,11 +16,12 @@ import pytest
 
 from models.errors import InvalidMessage, TemporarilyUnavailable
 from models.streaming.datasets import DatasetId
-from models.streaming.tasks import TaskSpec, TaskState
+from models.streaming.tasks import TaskPhase, TaskSpec, TaskState
 from repos.streaming import panda_executor
 from repos.streaming.panda_client import PandaClient
 from repos.streaming.panda_executor import PAYLOAD, PandaExecutor, find_task_id
 from tests.repos.streaming.panda_server import PandaServer, panda_server
+from tests.services.streaming.processing_world import RUN, World, stf_ready
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "streaming" / "panda_task.json"
 NAME = "user.alice.swf.102363.processed"
@@ -228,3 +229,25 @@ def test_jobs_are_asked_for_until_they_are_final(
     assert asked == [[1, 2], [3], [3], [3]]
     assert executor.jobs("5001", cursor=fourth.cursor).jobs == ()
     assert len(panda.calls("job/get_description_incl_archive")) == 4
+
+
+def test_a_run_of_the_processing_agent(panda: PandaServer, tmp_path: Path) -> None:
+    """The agent's whole path, with PanDA at its end."""
+    world = World(tmp_path)
+    world.executor = make_executor(panda)  # type: ignore[assignment]
+    world.new_agent()
+    world.monitor.add_files(1, 2)
+    world.agent.receive([stf_ready()])
+    world.advance()
+    assert world.run.task_id == "5001"
+    panda.add_job(71, "finished", f"group.daq:swf.{RUN}.000001.stf")
+    panda.add_job(72, "failed", f"swf.{RUN}.000002.stf", attemptNr=1, maxAttempt=1)
+    world.advance(60)
+    assert world.monitor.statuses() == {1: "processed", 2: "failed"}
+    panda.add_job(73, "finished", f"swf.{RUN}.000002.stf")
+    panda.status = "done"
+    world.advance(60)
+    assert world.monitor.statuses() == {1: "processed", 2: "processed"}
+    assert world.run.phase is TaskPhase.COMPLETE
+    assert world.monitor.row(2).metadata["panda_job_id"] == "73"
+    world.executor.close()

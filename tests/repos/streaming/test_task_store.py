@@ -53,7 +53,10 @@ def test_notes_of_messages_add_up(store: TaskStore) -> None:
 
 
 def test_a_task_survives(store: TaskStore, engine: sa.Engine) -> None:
+    store.note([RunNote(RUN, "e"), RunNote("100011", "f")])
+    assert store.executions() == set()
     store.note([RunNote(RUN, ready=True)])
+    assert store.executions() == {"e"}
     (task,) = store.tasks()
     assert task.phase is TaskPhase.SUBMITTING
     saved = replace(

@@ -255,6 +255,14 @@ def test_an_execution_that_ended_while_nobody_listened(world: World) -> None:
     assert len(world.executor.submitted) == 1
 
 
+def test_executions_that_are_known_are_not_looked_into(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted(world, 1)
+    asked: list[str] = []
+    monkeypatch.setattr(world.monitor, "messages", asked.append)
+    world.new_agent().recover()
+    assert asked == []
+
+
 def test_submission_is_tried_again_with_patience(world: World) -> None:
     world.agent.receive([stf_ready()])
     world.executor.fails = TemporarilyUnavailable("PanDA is away")
