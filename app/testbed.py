@@ -145,6 +145,10 @@ def run(
     over_broker = bus is BusKind.STOMP or (bus is None and settings.has_broker)
     if not over_broker and (detach or use_running):
         raise InvalidConfiguration("--detach and --use-running are for runs over a broker: set ACTIVEMQ_HOST")
+    if use_running and (payload or workers):
+        raise InvalidConfiguration(
+            "--payload and --workers are for agents that are started, not --use-running"
+        )
     console = Console()
     stops = StopRequests()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

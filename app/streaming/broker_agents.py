@@ -103,7 +103,8 @@ class AgentPrograms:
         self._clear()
         self.ours = True
         self._supervisor.launch(self._environment())
-        if not self._settings.has_monitor:
+        # One that is there at the usual place will do.
+        if not self._settings.has_monitor and self._without_monitor({}):
             self._supervisor.start(_MONITOR)
             self._wait([_MONITOR], self._without_monitor)
         for name in self._names:

@@ -58,7 +58,8 @@ class BrokerFollower:
         self._command = command
         self._run: int | None = None
         self._dataset = ""
-        self._announced: int | None = None
+        self._announced = 0
+        self._counted = False
 
     def stop(self) -> None:
         """Have the run ended; what there is will be processed."""
@@ -78,19 +79,19 @@ class BrokerFollower:
         if self._run is None:
             return replace(standing, over=status == ExecutionStatus.FAILED)
         running = status in (ExecutionStatus.RUNNING, ExecutionStatus.PENDING)
-        if not running and self._announced is None:
-            self._announced = self._count_announced()
+        if not running and not self._counted:
+            self._count()
         row = self._overview.run(self._run)
         files = self._monitor.files(self._run) if row is not None else ()
         counts = Counter(file.status for file in files)
-        generated = len(files) if self._announced is None else self._announced
+        generated = self._announced if self._counted else max(len(files), self._announced)
         dataset = self._dataset or dataset_name(str(self._run))
         task_id, task_state = _task(files)
         standing = replace(
             standing,
             run_number=self._run,
             generated=generated,
-            total=self._expected if running else generated,
+            total=generated if self._counted else self._expected if running else None,
             registered=len(files),
             processed=counts[StfStatus.PROCESSED] + counts[StfStatus.DONE],
             failed=counts[StfStatus.FAILED],
@@ -118,13 +119,16 @@ class BrokerFollower:
             dataset_files=dataset_files,
         )
 
-    def _count_announced(self) -> int:
+    def _count(self) -> None:
+        """Find out how many files the run has; the monitor may not have heard
+        of its end yet, or may not listen to the bus at all.
+        """
         bodies = self._monitor.messages(self._execution_id)
         self._dataset = next((str(body["dataset"]) for body in bodies if body.get("dataset")), "")
         totals = [body.get("total_stf_files") for body in bodies if body.get("msg_type") == "end_run"]
         generated = {body.get("filename") for body in bodies if body.get("msg_type") == "stf_gen"}
-        # A monitor that does not listen to the bus knows no messages; its files remain.
-        return max([len(generated), *(total for total in totals if isinstance(total, int))])
+        self._announced = max([len(generated), *(total for total in totals if isinstance(total, int))])
+        self._counted = bool(totals)
 
     def _is_open(self, dataset: str) -> bool | None:
         if self._catalogue is None:

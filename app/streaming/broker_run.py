@@ -225,24 +225,32 @@ def stop_over_broker(
         Raised if nobody serves the namespace, or nothing runs in it.
     """
     asked = load_testbed_config(settings=settings, parameters={"namespace": namespace}).namespace
+    supervisor = Supervisor(_supervisord_file()) if agents else None
     try:
-        with _linked(settings) as link:
-            link.check_served(asked)
-            running = {e.execution_id for e in link.monitor.executions(asked, status=ExecutionStatus.RUNNING)}
-            if execution is not None:
-                running &= {execution}
-            if running or not agents:
-                if not running:
-                    raise TemporarilyUnavailable(f"no execution runs in the namespace {asked}")
-                link.command(
-                    StopWorkflow(namespace=asked, execution_id=execution, timestamp=naive_timestamp())
-                )
-                _wait_until_ended(link, running)
-                console.print(f"Ended: {', '.join(sorted(running))}.", highlight=False, markup=False)
-    finally:
-        if agents:
-            Supervisor(_supervisord_file()).shut_down()
-            console.print("The agents were ended.")
+        ended = _end_runs(settings, asked, execution)
+        console.print(f"Ended: {', '.join(sorted(ended))}.", highlight=False, markup=False)
+    except TemporarilyUnavailable as error:
+        if supervisor is None or not supervisor.reachable:
+            raise
+        console.print(f"No run was ended: {error}.", highlight=False, markup=False)
+    if supervisor is not None:
+        supervisor.shut_down()
+        console.print("The agents were ended.")
+
+
+def _end_runs(settings: StreamingSettings, namespace: str, execution: str | None) -> set[str]:
+    """End what runs in a namespace; return which executions."""
+    with _linked(settings) as link:
+        link.check_served(namespace)
+        running = {e.execution_id for e in link.monitor.executions(namespace, status=ExecutionStatus.RUNNING)}
+        if execution is not None:
+            running &= {execution}
+        if not running:
+            what = "nothing runs" if execution is None else f"{execution} does not run"
+            raise TemporarilyUnavailable(f"{what} in the namespace {namespace}")
+        link.command(StopWorkflow(namespace=namespace, execution_id=execution, timestamp=naive_timestamp()))
+        _wait_until_ended(link, running)
+    return running
 
 
 def _begin(

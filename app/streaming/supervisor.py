@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 from xmlrpc.client import Fault, ServerProxy
 
+import psutil
 from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped]
 
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
@@ -129,10 +130,12 @@ class Supervisor:
         """End it with all its programs, and wait until it is gone."""
         try:
             with self._asking() as ask:
+                process = int(ask.getPID())
                 ask.shutdown()
         except TemporarilyUnavailable:
             return
-        self._wait(lambda: not self.reachable, "go", _PATIENCE * 2)
+        # One program after the other has its time to end.
+        self._wait(lambda: not psutil.pid_exists(process), "go", _PATIENCE * 3)
 
     def programs(self) -> dict[str, Program]:
         """Return programs by name.
