@@ -81,6 +81,7 @@ class DataRecovery:
         self._compared: set[str] = set()
         self._asked: dict[str, datetime] = {}
         self._looked_back = False
+        self._deaf = False
 
     def recover(self) -> None:
         """Look once at everything.
@@ -179,8 +180,14 @@ class DataRecovery:
                 for status in (ExecutionStatus.COMPLETED, ExecutionStatus.TERMINATED):
                     found += filter(self._is_recent, self._monitor.executions(self._namespace, status=status))
         except (TemporarilyUnavailable, InvalidMessage) as error:
-            _log.warning("The monitor cannot be asked for executions: %s", error)
+            _log.log(
+                logging.DEBUG if self._deaf else logging.WARNING,
+                "The monitor cannot be asked for executions: %s",
+                error,
+            )
+            self._deaf = True
             return
+        self._deaf = False
         self._looked_back = True
         unknown = [execution for execution in found if execution.execution_id not in known]
         for execution in unknown[-_EXECUTIONS:]:
