@@ -41,8 +41,8 @@ def create_postgresql_engine(
 ) -> sa.Engine:
     """Make an engine; its tables are made or upgraded when it can be reached.
 
-    It keeps no connection between transactions: thousands of workers with one
-    each would be more than a server bears.
+    A ledger's keeps no connection between transactions: thousands of workers
+    with one each would be more than a server bears.
 
     Parameters
     ----------
@@ -126,9 +126,11 @@ def _create_engine(
         pool_timeout=_PATIENCE,
         use_native_hstore=False,
         execution_options={DATABASE: tables.database},
+        pool_pre_ping=tables.few_users,
     )
     event.listen(engine, "do_connect", _connect)
-    event.listen(engine, "checkin", _close)
+    if not tables.few_users:
+        event.listen(engine, "checkin", _close)
     return engine
 
 

@@ -52,6 +52,9 @@ class TableSchema:
         What errors call the database.
     version_table : `str`, optional
         Where alembic notes the version.
+    few_users : `bool`, optional
+        Whether so few processes use such a database that each may keep its
+        connections.
     """
 
     what: str
@@ -61,6 +64,7 @@ class TableSchema:
     marker: str
     database: str = "ledger's database"
     version_table: str = "alembic_version"
+    few_users: bool = False
 
     def installed(self, connection: sa.Connection) -> str | None:
         """Return the version of the tables; None if alembic never saw them."""

@@ -33,6 +33,7 @@ def streaming_schema(setting: str) -> TableSchema:
         marker="inbox",
         database="streaming database",
         version_table="streaming_version",
+        few_users=True,
     )
 
 
