@@ -295,7 +295,8 @@ def _message(row: Row) -> Answer:
     content = row["message_content"]
     if content is None:
         # What could not be read is kept as it came.
-        text = str((row["message_metadata"] or {}).get("text", ""))
+        known = row["message_metadata"]
+        text = str(known.get("text", "")) if isinstance(known, Mapping) else ""
     else:
         text = json.dumps(content)
     return {**_chosen(row, _MESSAGE_FIELDS), "payload_summary": text[:_SUMMARY]}

@@ -101,7 +101,7 @@ def _errors(records: WorkflowRecords, execution_id: str) -> list[dict[str, Any]]
         {"time": row["timestamp"], "error": row["message"], "source": row["instance_name"]} for row in lines
     ]
     for row in sent:
-        content = row["message_content"] or {}
+        content = row["message_content"] if isinstance(row["message_content"], Mapping) else {}
         text = content.get("error") or content.get("message") or row["message_type"]
         errors.append({"time": row["sent_at"], "error": str(text), "source": row["sender_agent"]})
     return sorted(errors, key=lambda error: error["time"], reverse=True)[: 2 * _ERRORS]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.streaming.pages.formats import duration, file_counts
+from app.streaming.pages.formats import duration, file_counts, mapping
 from app.streaming.pages.overview import last_errors
 from models.errors import PromptProcessingError
 from models.streaming.job_listing import JobListing, JobQuery
@@ -45,7 +45,8 @@ class ExecutionPage:
     tree : `str`
         The summary as a tree of text.
     messages : sequence of mappings
-        The last ones, the newest first, with ``summary`` of what they say.
+        The last ones, the newest first, with ``tick`` and ``summary`` of what
+        they say.
     """
 
     summary: Row
@@ -92,7 +93,7 @@ def execution_page(records: WorkflowRecords, execution_id: str) -> ExecutionPage
     return ExecutionPage(
         summary=summary,
         tree=_tree(records, summary),
-        messages=[{**row, "summary": _told(row)} for row in page.items],
+        messages=[{**row, "tick": _tick(row), "summary": _told(row)} for row in page.items],
         messages_total=page.total,
         errors=last_errors(records, execution_id=execution_id),
     )
@@ -111,8 +112,8 @@ def run_page(records: WorkflowRecords, jobs: JobSource | None, run_number: int) 
         return None
     files = records.files.listed(run_number=run_number, limit=_FILES)
     announced = records.messages.listed(run_id=str(run_number), message_types=["run_imminent"], limit=1).items
-    content = (announced[0]["message_content"] or {}) if announced else {}
-    owners = [row["metadata"] or {} for row in files.items]
+    content = mapping(announced[0]["message_content"]) if announced else {}
+    owners = [mapping(row["metadata"]) for row in files.items]
     executions = [content.get("execution_id"), *(owner.get("workflow_execution_id") for owner in owners)]
     tasks, trouble = _jobs(
         jobs, {str(owner["panda_task_id"]) for owner in owners if "panda_task_id" in owner}
@@ -141,11 +142,16 @@ def _jobs(jobs: JobSource | None, tasks: set[str]) -> tuple[dict[str, JobListing
     return found, None
 
 
+def _tick(row: Row) -> str:
+    tick = mapping(row["message_content"]).get("simulation_tick", "")
+    return f"{tick:.1f}" if isinstance(tick, int | float) else str(tick)
+
+
 def _told(row: Row) -> str:
     """Return what a message says, without what the table has already."""
     content = row["message_content"]
-    if content is None:
-        return str((row["message_metadata"] or {}).get("text") or row["error_message"] or "")
+    if not isinstance(content, Mapping):
+        return str(mapping(row["message_metadata"]).get("text") or row["error_message"] or "")
     shown = {"msg_type", "namespace", "execution_id", "run_id", "sender", "timestamp", "simulation_tick"}
     return ", ".join(
         f"{name} {value if isinstance(value, str) else json.dumps(value)}"
@@ -165,7 +171,7 @@ def _tree(records: WorkflowRecords, summary: Row) -> str:
             counts.append((kind, page.total))
             senders.add(page.items[0]["sender_agent"] or "?")
             if kind == "run_imminent":
-                dataset = (page.items[0]["message_content"] or {}).get("dataset")
+                dataset = mapping(page.items[0]["message_content"]).get("dataset")
     run_id = summary["run_id"]
     task = _task(records, run_id)
     files = file_counts(summary["files"])
@@ -198,6 +204,6 @@ def _task(records: WorkflowRecords, run_id: str | None) -> str | None:
     number = int(run_id or 0)
     for status in (StfStatus.PROCESSED, StfStatus.PROCESSING, StfStatus.FAILED):
         for file in records.files.listed(run_number=number, status=status, limit=1).items:
-            if task := (file["metadata"] or {}).get("panda_task_id"):
+            if task := mapping(file["metadata"]).get("panda_task_id"):
                 return str(task)
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["age", "day_and_clock", "duration", "file_counts", "file_mood", "size", "status_mood"]
+__all__ = ["age", "day_and_clock", "duration", "file_counts", "file_mood", "mapping", "size", "status_mood"]
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -71,3 +71,10 @@ def file_counts(files: Mapping[str, Any]) -> dict[str, int]:
     known = ("registered", "processing", "processed", "failed", "done")
     names = [*known[:4], *(name for name in files if name not in known[:4])]
     return {name: int(files.get(name, 0)) for name in names}
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """Return a JSON value that should be an object; an empty one if it is
+    none: anybody may have sent it.
+    """
+    return value if isinstance(value, Mapping) else {}

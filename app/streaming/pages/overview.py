@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from app.streaming.pages.formats import age, file_counts, status_mood
+from app.streaming.pages.formats import age, file_counts, mapping, status_mood
 from services.streaming.workflow_records import WorkflowRecords
 from services.streaming.workflow_summary import ERROR_TYPES
 
@@ -126,12 +126,12 @@ def last_errors(
             "time": row["timestamp"],
             "source": row["instance_name"],
             "error": row["message"],
-            "execution_id": (row["extra_data"] or {}).get("execution_id"),
+            "execution_id": mapping(row["extra_data"]).get("execution_id"),
         }
         for row in lines
     ]
     for row in sent:
-        content = row["message_content"] or {}
+        content = mapping(row["message_content"])
         errors.append(
             {
                 "time": row["sent_at"],

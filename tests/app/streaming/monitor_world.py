@@ -45,14 +45,17 @@ AGENTS = ("daq_simulator-agent-alice-41", "data-agent-alice-42", "processing-age
 
 @dataclass
 class MonitorWorld:
-    """A monitor's database in a directory, and the jobs' beside it."""
+    """A monitor's database in a directory, and the jobs' beside it; or one for
+    both.
+    """
 
     directory: Path
+    database: str | None = None
 
     def __post_init__(self) -> None:
         settings = load_streaming_settings(env={"PP_TESTBED_DIRECTORY": str(self.directory)})
-        self.url = settings.monitor_database_url
-        self.jobs_url = settings.agent_database_url(PROCESSING_ROLE)
+        self.url = self.database or settings.monitor_database_url
+        self.jobs_url = self.database or settings.agent_database_url(PROCESSING_ROLE)
         self.engine: sa.Engine = create_streaming_engine(self.url)
         self.store = MonitorStore.on(self.engine)
         self.monitor = EmbeddedMonitor(self.store)
@@ -161,9 +164,9 @@ class MonitorWorld:
             connection.execute(LOGS.update().values(timestamp=then))
 
 
-def whole_world(directory: Path) -> MonitorWorld:
+def whole_world(directory: Path, database: str | None = None) -> MonitorWorld:
     """Return a monitor that knows an execution that is over."""
-    world = MonitorWorld(directory)
+    world = MonitorWorld(directory, database)
     world.begin_execution()
     world.hear(*BODIES)
     world.take_run(processed=2)

@@ -28,7 +28,7 @@ from models.streaming.monitoring import AgentReport, AgentStatus, ExecutionStatu
 from repos.ledger_database import writing
 from repos.streaming.database import create_streaming_engine
 from repos.streaming.local_job_listing import LocalJobListing
-from repos.streaming.monitor_tables import AGENTS
+from repos.streaming.monitor_tables import AGENTS, EXECUTIONS, LOGS, MESSAGES, STF_FILES
 from tests.app.streaming.monitor_world import (
     AGENTS as NAMES,
 )
@@ -293,6 +293,22 @@ def test_nothing_that_anybody_sent_is_taken_for_html(world: MonitorWorld) -> Non
         assert "&lt;script&gt;" in html
     assert "<script" not in page(client, f"/streaming/files?status={NASTY}&machine_state={NASTY}")
     assert "<script" not in page(client, f"/streaming/executions/{NASTY.replace('/', '')}", 404)
+
+
+def test_json_of_any_kind_is_shown(world: MonitorWorld) -> None:
+    """Agents may store what they like."""
+    world.run_jobs()
+    with writing(world.engine) as connection:
+        for table, column in (
+            (LOGS, "extra_data"),
+            (STF_FILES, "metadata"),
+            (EXECUTIONS, "parameter_values"),
+        ):
+            connection.execute(table.update().values({column: ["text", 1, None]}))
+        connection.execute(MESSAGES.update().values(message_content=["text"], message_metadata="text"))
+    client = client_of(world, jobs=LocalJobListing(create_streaming_engine(world.jobs_url)))
+    for path in ("", f"/executions/{EXECUTION}", f"/runs/{RUN}", "/files"):
+        page(client, f"/streaming{path}")
 
 
 @pytest.mark.parametrize("path", ["executions/none", "runs/1", f"runs/{2**64}"])

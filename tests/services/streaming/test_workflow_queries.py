@@ -30,11 +30,15 @@ from tests.app.streaming.monitor_world import (
     MonitorWorld,
     whole_world,
 )
+from tests.servers import unique_name
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> MonitorWorld:
-    return whole_world(tmp_path)
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> MonitorWorld:
+    if request.param == "sqlite":
+        return whole_world(tmp_path)
+    server = request.getfixturevalue("postgresql")
+    return whole_world(tmp_path, server.create_database(unique_name("monitor")))
 
 
 @pytest.fixture
