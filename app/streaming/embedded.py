@@ -177,7 +177,11 @@ class EmbeddedTestbed:
             execution_id=execution_id, generated=self._generated, total=self._expected(result)
         )
         if run_id is None:
-            return replace(standing, over=result is not None, waiting_for="the run")
+            # Before the first message; if it ended before, nobody else knows of it.
+            status = result.status if result else standing.execution_status
+            return replace(
+                standing, execution_status=str(status), over=result is not None, waiting_for="the run"
+            )
         counts: Counter[str] = Counter()
         handed_over = False
         for row in self._store.runs.listed(run_number=int(run_id)).items:
