@@ -188,7 +188,7 @@ class StreamingSettings(Settings):
     payload_workers: int = setting(
         "PP_PAYLOAD_WORKERS",
         default_factory=lambda: os.cpu_count() or 1,
-        purpose="payloads that run at once; as many as there are processors if unset",
+        purpose="payloads that run at once",
         example="4",
         ge=1,
         le=1024,

@@ -34,6 +34,7 @@ _DEPENDENT = {
     "EXPORT_TYPE_REGEXP": "`- .*`",
     "LOCAL_REPO_CACHE_SIZE": "3 of each type",
     "PP_TESTBED_DIRECTORY": "`testbed-out` in the working directory",
+    "PP_PAYLOAD_WORKERS": "number of processors",
 }
 
 
