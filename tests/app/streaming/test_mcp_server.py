@@ -164,19 +164,20 @@ def served(world: MonitorWorld, token: str | None) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def client_with(url: str, authorization: str | None) -> Any:
+async def client_with(url: str, authorization: str | None, mode: str = "auto") -> Any:
     headers = {"Authorization": authorization} if authorization else None
     async with (
         create_mcp_http_client(headers=headers) as http,
-        Client(streamable_http_client(url, http_client=http)) as client,
+        Client(streamable_http_client(url, http_client=http), mode=mode) as client,
     ):
         yield client
 
 
 def test_over_http_with_a_token(world: MonitorWorld) -> None:
     async def ask() -> None:
-        async with client_with(url, f"Bearer {TOKEN}") as client:
-            await check_everything(client)
+        for mode in ("auto", "legacy"):
+            async with client_with(url, f"Bearer {TOKEN}", mode) as client:
+                await check_everything(client)
 
     with served(world, TOKEN) as url:
         asked(ask)
