@@ -27,6 +27,7 @@ from repos.streaming.embedded_catalogue import EmbeddedCatalogue
 from repos.streaming.monitor_store import MonitorStore
 from simulator.servers.activemq import ActiveMQServer
 from tests.agents.test_data_agent import RUN, World, until
+from tests.repos.streaming.panda_server import panda_server
 
 SCRIPT = Path(__file__).resolve().parents[2] / "agents" / "prompt_processing_agent.py"
 DATASET = DatasetId("group.daq", f"swf.{RUN}.run")
@@ -109,6 +110,20 @@ def test_one_dataset_is_processed_at_once(tmp_path: Path, fails: bool) -> None:
     variables = (outputs / name / "variables").read_text()
     assert f"SWF_STF_NAME={name}\n" in variables
     assert "hidden" not in variables
+
+
+def test_one_dataset_is_handed_to_panda(tmp_path: Path) -> None:
+    with panda_server() as panda:
+        answer = call(
+            *("-i", str(DATASET), "-o", OUTPUT),
+            cwd=tmp_path,
+            PP_EXECUTOR="panda",
+            PP_TESTBED_DIRECTORY=str(tmp_path),
+            **panda.environment,
+        )
+        assert answer.returncode == 0, answer.stderr
+        assert answer.stdout == "task 5001: running\n"
+        assert list(panda.tasks) == [f"{OUTPUT}/"]
 
 
 class ProcessingWorld(World):
