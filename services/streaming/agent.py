@@ -44,8 +44,10 @@ _RECOVERY = 30.0
 _BACK_OFF = (0.2, 10.0)
 #: How often a message may fail in a way that nobody foresaw.
 _TRIES = 3
-#: Seconds without a message after which those that waited have been taken.
+#: Seconds without a message after which those that waited have been taken, and
+#: seconds after which they have though more keep coming.
 _QUIET = 1.0
+_LONGEST_QUIET = 20.0
 #: Where an agent's journal has the number of its name.
 _NUMBER = "agent_id"
 
@@ -160,6 +162,8 @@ class Agent:
     heartbeat, recovery, quiet : `float`, optional
         Seconds between signs of life, between looks for what was missed, and
         without a message until leftovers of an earlier life are sent.
+    patience : `float`, optional
+        Seconds with the bus until they are sent though messages keep coming.
     """
 
     def __init__(
@@ -178,6 +182,7 @@ class Agent:
         heartbeat: float = HEARTBEAT,
         recovery: float = _RECOVERY,
         quiet: float = _QUIET,
+        patience: float = _LONGEST_QUIET,
     ) -> None:
         self.name = name
         self._agent_type = agent_type
@@ -191,10 +196,13 @@ class Agent:
         self._heartbeat = heartbeat
         self._recovery = recovery
         self._quiet = quiet
+        self._patience = patience
         self._last_message = time.monotonic()
+        self._without_bus = time.monotonic()
         self._draining = False
         self._trouble: str | None = None
         self._odd: dict[int, int] = {}
+        self._speechless = False
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._worker = threading.Thread(target=self._work, name=f"{agent_type} work", daemon=True)
@@ -280,10 +288,11 @@ class Agent:
             self._drain.wake()
             return due
         if self._drain.counts().get("waiting"):
-            quiet = time.monotonic() - self._last_message
+            now = time.monotonic()
             if not self._bus.connected:
-                self._last_message = time.monotonic()
-            if not self._bus.connected or quiet < self._quiet:
+                self._last_message = self._without_bus = now
+            # A run that sends without pause must not hold them back to its end.
+            if now - self._last_message < self._quiet and now - self._without_bus < self._patience:
                 return self._quiet / 4 if due is None else min(due, self._quiet / 4)
         self._draining = True
         self._drain.start()
@@ -340,7 +349,9 @@ class Agent:
         last = float("-inf")
         subscribed = False
         while not self._stop.wait(0.25 if told is None else 1.0):
-            report = self._describe()
+            report = self._look_at_ourselves()
+            if report is None:
+                continue
             now = report.operational_state, report.status, report.mq_connected, report.description
             if now == told and time.monotonic() - last < self._heartbeat:
                 continue
@@ -353,18 +364,32 @@ class Agent:
                 subscribed = self._tell(
                     lambda: self._monitor.add_subscriber(f"{self.name}-{self._destination}", self._agent_type)
                 )
-        gone = self._describe().model_copy(
-            update={"operational_state": AgentState.EXITED, "status": AgentStatus.EXITED}
-        )
-        self._tell(lambda: self._monitor.report(gone))
+        last_report = self._look_at_ourselves()
+        if last_report is not None:
+            gone = last_report.model_copy(
+                update={"operational_state": AgentState.EXITED, "status": AgentStatus.EXITED}
+            )
+            self._tell(lambda: self._monitor.report(gone))
 
     def _tell(self, what: Callable[[], None]) -> bool:
         try:
             what()
-        except PromptProcessingError as error:
-            _log.warning("%s cannot tell the monitor how it is: %s", self.name, error)
+        except Exception as error:
+            # Whatever it is: without this thread the agent would be taken for dead.
+            foreseen = isinstance(error, PromptProcessingError)
+            _log.warning("%s cannot tell the monitor how it is: %s", self.name, error, exc_info=not foreseen)
             return False
         return True
+
+    def _look_at_ourselves(self) -> AgentReport | None:
+        try:
+            return self._describe()
+        except Exception:
+            # As above.
+            if not self._speechless:
+                _log.exception("%s cannot say how it is.", self.name)
+            self._speechless = True
+            return None
 
     def _describe(self) -> AgentReport:
         facts = self._logic.facts()

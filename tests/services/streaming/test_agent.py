@@ -238,6 +238,31 @@ def test_leftovers_are_sent_when_it_is_quiet(scene: Scene) -> None:
     until(lambda: len(scene.wire.sent) == 1)
 
 
+def test_leftovers_do_not_wait_for_the_end_of_a_run(engine: sa.Engine) -> None:
+    scene = Scene(engine, quiet=60.0, patience=0.3)
+    with writing(engine) as connection:
+        add_to_outbox(connection, RUN_TOPIC, [StfReady(namespace="epic", run_id="1")], agent="data.epic")
+    scene.agent.start()
+    try:
+        # Messages come all the time.
+        until(lambda: scene.tell(START) or scene.wire.sent)
+    finally:
+        scene.agent.stop(5.0)
+    assert len(scene.wire.sent) == 1
+
+
+def test_signs_of_life_go_on_whatever_goes_wrong(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(scene.ear, "report", lambda report: {}["no such key"])
+    scene.agent.start()
+    until(lambda: "cannot tell the monitor" in caplog.text)
+    monkeypatch.setattr(scene.notes, "facts", lambda: {}["nothing known"])
+    until(lambda: "cannot say how it is" in caplog.text)
+    monkeypatch.undo()
+    until(lambda: scene.ear.reports, 15.0)
+
+
 def test_the_monitor_hears_how_it_is(scene: Scene) -> None:
     scene.agent.start()
     until(lambda: scene.ear.reports)
