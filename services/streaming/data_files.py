@@ -230,8 +230,8 @@ class MonitorFiles:
     def _ready(self, run: DataRun, rows: Sequence[StfFile]) -> list[StfReady]:
         if run.ready:
             return []
-        if any(row.status is StfStatus.PROCESSING or row.status in FINAL_STATUSES for row in rows):
-            # Our own memory of it is lost.
+        taken = any(row.status is StfStatus.PROCESSING or row.status in FINAL_STATUSES for row in rows)
+        if taken and self._told_before(run):
             _log.warning("Run %s: its files are processed already.", run.run_id, extra=labels(run))
             return []
         return [
@@ -242,6 +242,20 @@ class MonitorFiles:
                 execution_id=run.execution_id,
             )
         ]
+
+    def _told_before(self, run: DataRun) -> bool:
+        """Say whether a stf_ready went out of which our memory was lost.
+
+        Files that are being processed do not tell: the processing agent finds
+        them by itself as well, if we die before we can tell it.
+        """
+        bodies = self._monitor.messages(run.execution_id) if run.execution_id else []
+        if not bodies:
+            # Nobody knows. Whoever processes the files needs no telling.
+            return True
+        return any(
+            body.get("msg_type") == "stf_ready" and str(body.get("run_id")) == run.run_id for body in bodies
+        )
 
 
 def _for_catalogue(run: DataRun, file: DataFile, found: FoundFile) -> CatalogueFile:

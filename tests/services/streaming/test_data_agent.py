@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import logging
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -373,6 +375,19 @@ def test_agent_that_lost_its_memory_starts_no_second_task(world: DataWorld) -> N
     assert world.outbox() == [] and world.run(RUN).finished
 
 
+@pytest.mark.parametrize("told", [False, True])
+def test_a_run_that_others_began_to_process_is_told_of_once(world: DataWorld, told: bool) -> None:
+    """Killed between registration and telling, and the processing agent was quick."""
+    world.monitor.statuses = {NAMES[0]: StfStatus.PROCESSING}
+    messages = world.announce(RUN, 3)
+    world.monitor.recorded[EXECUTION] = [
+        m.to_body() for m in [*messages, *([world.ready(RUN)] if told else [])]
+    ]
+    world.agent.receive(messages)
+    world.work()
+    assert len(world.outbox()) == (0 if told else 1)
+
+
 def test_files_are_found_that_no_message_told_of(world: DataWorld) -> None:
     world.agent.receive([world.imminent(RUN)])
     world.announce(RUN, 2)
@@ -389,9 +404,8 @@ def test_messages_of_a_whole_run_are_found_at_the_monitor(world: DataWorld) -> N
         execution_id=EXECUTION, status=ExecutionStatus.COMPLETED, end_time=world.clock()
     )
     foreign = world.imminent("7").model_copy(update={"namespace": "other"})
-    world.monitor.recorded[EXECUTION] = [m.to_body() for m in [*messages, foreign]] + [
-        {"msg_type": "stf_gen"}
-    ]
+    bodies: list[Mapping[str, Any]] = [m.to_body() for m in [*messages, foreign]]
+    world.monitor.recorded[EXECUTION] = [*bodies, {"msg_type": "stf_gen"}]
     world.restart().recover()
     world.work()
     assert world.run(RUN).complete and world.store.runs(["7"]) == {}
