@@ -18,7 +18,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,13 +31,12 @@ from services.outbox import OutboxDrain
 from services.streaming.bus import Bus
 from services.streaming.journal import Journal
 from services.streaming.monitor import Monitor
+from services.streaming.pulse import HEARTBEAT, Pulse
 
 _log = logging.getLogger(__name__)
 
 #: Messages that are applied at once.
 _HANDFUL = 1000
-#: Seconds between signs of life, as in the field.
-HEARTBEAT = 60.0
 #: Seconds between looks for what messages did not tell.
 _RECOVERY = 30.0
 #: Seconds before a second try, at first and at most.
@@ -187,13 +186,10 @@ class Agent:
         self.name = name
         self._agent_type = agent_type
         self._namespace = namespace
-        self._destination = destination
         self._bus = bus
         self._journal = journal
         self._logic = logic
-        self._monitor = monitor
         self._drain = drain
-        self._heartbeat = heartbeat
         self._recovery = recovery
         self._quiet = quiet
         self._patience = patience
@@ -202,11 +198,17 @@ class Agent:
         self._draining = False
         self._trouble: str | None = None
         self._odd: dict[int, int] = {}
-        self._speechless = False
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._worker = threading.Thread(target=self._work, name=f"{agent_type} work", daemon=True)
-        self._pulse = threading.Thread(target=self._report_on, name=f"{agent_type} pulse", daemon=True)
+        self._pulse = Pulse(
+            name=name,
+            role=agent_type,
+            subscription=f"{name}-{destination}",
+            monitor=monitor,
+            describe=self._describe,
+            interval=heartbeat,
+        )
         bus.subscribe(destination, self._take_in, durable=subscription)
 
     def start(self) -> None:
@@ -222,6 +224,7 @@ class Agent:
     def stop(self, timeout: float) -> None:
         """End after the work in hand; what waits is there at the next start."""
         deadline = time.monotonic() + timeout
+        self._pulse.end()
         self._stop.set()
         self._wake.set()
         if self._worker.is_alive():
@@ -229,8 +232,7 @@ class Agent:
         if self._draining:
             self._drain.stop(max(0.0, deadline - time.monotonic()))
         self._bus.stop(max(0.1, deadline - time.monotonic()))
-        if self._pulse.is_alive():
-            self._pulse.join(max(0.1, deadline - time.monotonic()))
+        self._pulse.join(max(0.1, deadline - time.monotonic()))
 
     def _take_in(self, message: ReceivedMessage) -> None:
         """Keep a message that is for us; called by the bus, which acknowledges
@@ -342,54 +344,6 @@ class Agent:
         _log.error("%s sets a message aside: %s. It says: %.300s", self.name, reason, entry.text)
         self._odd.pop(entry.id, None)
         self._journal.refuse(entry.id, reason)
-
-    def _report_on(self) -> None:
-        """Tell the monitor how we are: when that changes, and now and then."""
-        told: tuple[object, ...] | None = None
-        last = float("-inf")
-        subscribed = False
-        while not self._stop.wait(0.25 if told is None else 1.0):
-            report = self._look_at_ourselves()
-            if report is None:
-                continue
-            now = report.operational_state, report.status, report.mq_connected, report.description
-            if now == told and time.monotonic() - last < self._heartbeat:
-                continue
-            # A monitor that is away is asked again at the usual pace, not every second.
-            if told is None and time.monotonic() - last < min(5.0, self._heartbeat):
-                continue
-            last = time.monotonic()
-            told = now if self._tell(lambda: self._monitor.report(report)) else None  # noqa: B023
-            if told and not subscribed:
-                subscribed = self._tell(
-                    lambda: self._monitor.add_subscriber(f"{self.name}-{self._destination}", self._agent_type)
-                )
-        last_report = self._look_at_ourselves()
-        if last_report is not None:
-            gone = last_report.model_copy(
-                update={"operational_state": AgentState.EXITED, "status": AgentStatus.EXITED}
-            )
-            self._tell(lambda: self._monitor.report(gone))
-
-    def _tell(self, what: Callable[[], None]) -> bool:
-        try:
-            what()
-        except Exception as error:
-            # Whatever it is: without this thread the agent would be taken for dead.
-            foreseen = isinstance(error, PromptProcessingError)
-            _log.warning("%s cannot tell the monitor how it is: %s", self.name, error, exc_info=not foreseen)
-            return False
-        return True
-
-    def _look_at_ourselves(self) -> AgentReport | None:
-        try:
-            return self._describe()
-        except Exception:
-            # As above.
-            if not self._speechless:
-                _log.exception("%s cannot say how it is.", self.name)
-            self._speechless = True
-            return None
 
     def _describe(self) -> AgentReport:
         facts = self._logic.facts()
