@@ -22,6 +22,8 @@ from repos.streaming.monitor_overview import Overview
 #: Programs of supervisord's by what the testbed's file calls the agents.
 _PROGRAMS = {"stf-data": "stf-data-agent", "stf-processing": "stf-processing-agent"}
 _RUNNER, _MONITOR = "workflow-runner", "monitor"
+#: Where the monitor is that is started with the agents.
+_MONITOR_URL = StreamingSettings.model_fields["monitor_url"].default
 #: File with the configuration that agents are started with.
 _AGENTS_FILE = "agents.toml"
 #: Seconds between looks, and until agents that are not ready are an error.
@@ -103,8 +105,10 @@ class AgentPrograms:
         self._clear()
         self.ours = True
         self._supervisor.launch(self._environment())
-        # One that is there at the usual place will do.
-        if not self._settings.has_monitor and self._without_monitor({}):
+        # One that is there will do.
+        if missing := self._without_monitor({}):
+            if self._settings.monitor_url != _MONITOR_URL:
+                raise TemporarilyUnavailable(f"SWF_MONITOR_URL: {missing[_MONITOR]}")
             self._supervisor.start(_MONITOR)
             self._wait([_MONITOR], self._without_monitor)
         for name in self._names:

@@ -166,7 +166,7 @@ def test_agents_under_supervisord_over_a_real_broker(site: Site) -> None:
     """Started, used, killed, brought back, used, stopped with QUIT."""
     supervisor = Supervisor(site.directory / "agents.supervisord.conf")
     quick = ("run", "--no-realtime", "--namespace", NAMESPACE)
-    code, text = site.testbed(*quick, "--detach")
+    code, text = site.testbed("run", "--namespace", NAMESPACE, "--physics-period-count", "0", "--detach")
     assert code == 0, text
     before = supervisor.programs()
     assert before["monitor"].state == "STOPPED"
@@ -180,16 +180,24 @@ def test_agents_under_supervisord_over_a_real_broker(site: Site) -> None:
     assert code == 1
     assert re.search(r"nobody runs workflows of the namespace other; .*: t \(by daq_simulator-agent-", text)
 
+    code, text = site.testbed("stop", "--namespace", NAMESPACE)
+    assert (code, text.startswith("Ended: prompt_processing-")) == (0, True), text
+    code, text = site.testbed("status", "--namespace", NAMESPACE, "--json")
+    assert [row["status"] for row in json.loads(text)["executions"]] == ["terminated"]
+    code, text = site.testbed("stop", "--namespace", NAMESPACE)
+    assert (code, "nothing runs in the namespace t" in text) == (1, True)
+
     for name in names[:2]:
         os.kill(before[name].pid, signal.SIGKILL)
 
-    def is_back(name: str) -> bool:
-        pid = supervisor.programs()[name].pid
-        row = agent_with(site, pid) if pid not in (0, before[name].pid) else None
-        return row is not None and row["operational_state"] in ("READY", "PROCESSING")
+    def are_back() -> bool:
+        rows = []
+        for name in names[:2]:
+            pid = supervisor.programs()[name].pid
+            rows.append(agent_with(site, pid) if pid not in (0, before[name].pid) else None)
+        return all(row and row["operational_state"] in ("READY", "PROCESSING") for row in rows)
 
-    for name in names[:2]:
-        wait_until(lambda name=name: is_back(name), f"{name} again")
+    wait_until(are_back, "the agents again")
     code, text = site.testbed(*quick, "--use-running", "--stf-count", "20", "--json", "f.json")
     assert code == 0, text
     figures = json.loads((site.directory / "f.json").read_text())

@@ -1,0 +1,123 @@
+"""A run over a broker, followed by what the monitor knows."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from app.streaming.broker_follower import BrokerFollower
+from models.streaming.datasets import DatasetId
+from models.streaming.messages import StopWorkflow
+from models.streaming.monitoring import Execution, StfFile, StfStatus
+from repos.streaming.monitor_overview import Overview
+from services.streaming.catalogue import Catalogue
+from services.streaming.monitor import Monitor
+
+ID = "prompt_processing-alice-0001"
+
+
+@dataclass
+class World:
+    """A monitor and a catalogue, as far as they are asked."""
+
+    status: str = "running"
+    number: int | None = 7
+    ended: bool = False
+    open: bool | None = True
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[StfFile] = field(default_factory=list)
+    commands: list[StopWorkflow] = field(default_factory=list)
+
+    def execution(self, execution_id: str) -> Execution | None:
+        return Execution(execution_id=execution_id, status=self.status)
+
+    def files(self, _: int | DatasetId) -> Sequence[StfFile]:
+        return self.rows
+
+    def messages(self, _: str) -> list[dict[str, Any]]:
+        return self.bodies
+
+    def run_number(self, _: str) -> int | None:
+        return self.number
+
+    def run(self, number: int) -> dict[str, Any]:
+        return {"run_number": number, "end_time": "2026-01-01" if self.ended else None}
+
+    def is_open(self, _: DatasetId) -> bool | None:
+        return self.open
+
+    def add(self, *statuses: StfStatus) -> None:
+        for status in statuses:
+            name = f"swf.7.{len(self.rows) + 1:06d}.stf"
+            metadata = {"panda_task_id": "5", "panda_tracking_agent": "processing-agent-alice-3"}
+            self.rows.append(
+                StfFile(stf_filename=name, file_id=uuid.uuid4(), run=1, status=status, metadata=metadata)
+            )
+            self.bodies.append({"msg_type": "stf_gen", "filename": name, "sender": "daq"})
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def follower(world: World, *, catalogue: bool = True) -> BrokerFollower:
+    return BrokerFollower(
+        execution_id=ID,
+        namespace="epic",
+        expected=2,
+        monitor=cast("Monitor", world),
+        overview=cast("Overview", world),
+        catalogue=cast("Catalogue", world) if catalogue else None,
+        command=world.commands.append,
+    )
+
+
+def test_before_there_is_a_run(world: World) -> None:
+    world.number = None
+    assert follower(world).look().waiting_for == "the run"
+    world.status = "failed"
+    assert follower(world).look().over
+
+
+def test_from_its_begin_to_its_end(world: World) -> None:
+    one = follower(world)
+    world.add(StfStatus.PROCESSED)
+    standing = one.look()
+    assert (standing.generated, standing.total, standing.over) == (1, 2, False)
+    world.status = "completed"
+    world.add(StfStatus.PROCESSING)
+    assert one.look().total is None  # the monitor has not heard of the end
+    world.bodies.append({"msg_type": "end_run", "total_stf_files": 3, "sender": "daq"})
+    world.add(StfStatus.REGISTERED)
+    standing = one.look()
+    assert (standing.generated, standing.total) == (3, 3)
+    assert "closing of swf.7.run" in standing.waiting_for
+    world.open = False
+    assert "closing" in one.look().waiting_for  # the data agent has not said that it is done
+    world.ended = True
+    assert one.look().waiting_for == "2 of 3 files that are not processed"
+    world.rows = [row.model_copy(update={"status": StfStatus.PROCESSED}) for row in world.rows]
+    standing = one.finish(one.look())
+    assert standing.over
+    assert (standing.task_id, standing.task_state, standing.dataset_files) == ("5", "done", 3)
+    assert standing.agents == ("daq", "processing-agent-alice-3")
+    assert standing.messages == {"stf_gen": 3, "end_run": 1}
+
+
+def test_a_catalogue_that_cannot_be_asked(world: World) -> None:
+    world.status, world.ended = "completed", True
+    world.add(StfStatus.PROCESSED)
+    world.bodies.append({"msg_type": "end_run", "total_stf_files": 1})
+    standing = follower(world, catalogue=False).look()
+    assert (standing.over, standing.dataset_open) == (True, None)
+
+
+def test_a_stop_names_the_execution(world: World) -> None:
+    follower(world).stop()
+    (command,) = world.commands
+    assert (command.namespace, command.execution_id) == ("epic", ID)
