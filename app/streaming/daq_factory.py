@@ -23,7 +23,8 @@ from simulator.daq.bus import DaqBus
 from simulator.daq.execution import DaqResult
 from simulator.daq.monitor import DaqMonitor
 from simulator.daq.runner import AGENT_TYPE, DaqRunner
-from simulator.io.daq_bus import BrokerAddress, StompDaqBus
+from simulator.io.daq_bus import StompDaqBus
+from simulator.io.daq_link import BrokerAddress
 from simulator.io.daq_monitor import RestDaqMonitor
 
 _log = logging.getLogger(__name__)

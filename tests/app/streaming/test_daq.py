@@ -33,7 +33,8 @@ from models.streaming.monitoring import ExecutionStatus
 from repos.streaming.database import create_streaming_engine
 from repos.streaming.monitor_store import MonitorStore
 from simulator.daq.runner import DaqRunner
-from simulator.io.daq_bus import BrokerAddress, StompDaqBus
+from simulator.io.daq_bus import StompDaqBus
+from simulator.io.daq_link import BrokerAddress
 from simulator.servers.activemq import ActiveMQServer
 from tests.servers import unique_name
 from tests.simulator.daq.conftest import FakeBus, FakeMonitor

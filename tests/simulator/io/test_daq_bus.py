@@ -8,11 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
+from models.errors import InvalidConfiguration
 from models.streaming.bus import ReceivedMessage
-from simulator.io.daq_bus import BrokerAddress, StompDaqBus
+from simulator.io.daq_bus import StompDaqBus
+from simulator.io.daq_link import BrokerAddress
 from simulator.servers.activemq import ActiveMQServer
 from tests.servers import unique_name
 
@@ -208,12 +211,55 @@ def test_a_wrong_password_is_told(activemq: ActiveMQServer, caplog: pytest.LogCa
 
 
 @pytest.mark.servers
-def test_a_broker_of_an_unknown_authority_is_not_trusted(activemq: ActiveMQServer) -> None:
+def test_a_broker_of_an_unknown_authority_is_not_trusted(
+    activemq: ActiveMQServer, caplog: pytest.LogCaptureFixture
+) -> None:
     where = BrokerAddress(**{**vars(address(activemq, tls=True)), "ca_certs": None})
     bus = StompDaqBus(where, back_off=(0.1, 0.3))
     with started(bus):
         bus.send("/queue/any", "{}")
         assert bus.flush(1.0) == 1
+        until(lambda: "is not trusted" in caplog.text)
+
+
+@pytest.mark.parametrize("name", ["ca_certs", "cert_file"])
+def test_a_certificate_that_is_none_is_told_at_once(tmp_path: Path, name: str) -> None:
+    for content in (None, "nothing\n"):
+        file = tmp_path / "file.pem"
+        if content is not None:
+            file.write_text(content)
+        with pytest.raises(InvalidConfiguration, match=r"file\.pem"):
+            StompDaqBus(BrokerAddress(use_ssl=True, **{name: file}))
+
+
+@pytest.mark.servers
+def test_no_fault_of_the_client_ends_it(
+    activemq: ActiveMQServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise TypeError("a fault of the library")
+
+    bus = StompDaqBus(address(activemq), back_off=(0.1, 0.3))
+    with started(bus):
+        with monkeypatch.context() as patch:
+            patch.setattr("simulator.io.daq_link.Link.send", fail)
+            bus.send("/queue/any", "{}")
+            until(lambda: "a fault of the library" in caplog.text)
+        assert bus.flush(20) == 0
+
+
+@pytest.mark.servers
+def test_a_late_confirmation_changes_no_order(activemq: ActiveMQServer) -> None:
+    destination = f"/queue/{unique_name()}"
+    listener = Listener(address(activemq), destination)
+    sender = StompDaqBus(address(activemq), back_off=(0.1, 0.3))
+    for number in range(4):
+        sender.send(destination, str(number))
+    # As if a connection that is gone had sent it.
+    sender._on_change("1")
+    with started(listener.bus, sender):
+        assert sender.flush(20) == 0
+        assert listener.texts(3) == ["1", "2", "3"]
 
 
 def test_it_ends_while_the_broker_is_away() -> None:
