@@ -15,8 +15,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 
-import sqlalchemy as sa
-
 from app.streaming.data_factory import create_catalogue, create_data_agent
 from app.streaming.embedded_daq_monitor import EmbeddedDaqMonitor
 from app.streaming.local_daq_bus import LocalDaqBus
@@ -84,13 +82,16 @@ class EmbeddedTestbed:
 
     def _build(self, poll_interval: float, poll_timeout: float) -> None:
         settings, namespace = self._settings, self._workflow.namespace
-        self._store = MonitorStore.on(self._engine(settings.monitor_database_url, "PP_MONITOR_DATABASE"))
+        monitor = create_streaming_engine(settings.monitor_database_url, setting="PP_MONITOR_DATABASE")
+        self._ends.callback(monitor.dispose)
+        self._store = MonitorStore.on(monitor)
         self._monitor = EmbeddedMonitor(self._store)
         self._catalogue = create_catalogue(settings)
         self._recorder = BufferedRecorder(self._store.messages)
         self._monitor_bus = self._broker.connect("monitor")
         self._monitor_bus.subscribe(RUN_TOPIC, self._recorder.receive)
-        tasks = self._engine(settings.agent_database_url("processing-agent"), "PP_STREAMING_DATABASE")
+        tasks = create_streaming_engine(settings.agent_database_url("processing-agent"))
+        self._ends.callback(tasks.dispose)
         self._tasks = TaskStore(tasks, namespace=namespace)
         executor = create_executor(settings, namespace=namespace, catalogue=self._catalogue)
         self._ends.callback(executor.close)
@@ -122,11 +123,6 @@ class EmbeddedTestbed:
             user=self._user,
             on_message=self._see,
         )
-
-    def _engine(self, url: str, setting: str) -> sa.Engine:
-        engine = create_streaming_engine(url, setting=setting)
-        self._ends.callback(engine.dispose)
-        return engine
 
     def start(self) -> None:
         """Start everything, wait until the agents are ready, and begin the run.

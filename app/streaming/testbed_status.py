@@ -11,7 +11,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
 from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
@@ -27,6 +26,9 @@ from repos.streaming.monitor_http import MonitorHttp
 from repos.streaming.monitor_overview import HttpOverview, Overview, StoreOverview
 from repos.streaming.monitor_store import MonitorStore
 from services.streaming.monitor import Monitor
+
+#: How URLs of SQLite's files begin.
+_SQLITE = "sqlite:///"
 
 
 def print_status(
@@ -107,8 +109,8 @@ def gather_status(
 
 
 def _check(settings: StreamingSettings) -> None:
-    url = sa.make_url(settings.monitor_database_url)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+    url = settings.monitor_database_url
+    if url.startswith(_SQLITE) and not Path(url.removeprefix(_SQLITE)).exists():
         raise TemporarilyUnavailable(
             f"nothing has run in {settings.testbed_directory} yet: begin with `testbed run`"
         )
