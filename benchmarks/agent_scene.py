@@ -163,10 +163,8 @@ class AgentScene:
         """Have monitor and agents running; yields data agent and processing
         agent.
         """
-        monitor = Program(
-            "monitor", "--port", str(self._port), environment=self.environment, log=self.root / "monitor.log"
-        )
-        monitor.wait_until(self._monitor_answers)
+        self.monitor = self.start_monitor()
+        self.monitor.wait_until(self._monitor_answers)
         agents = [
             AgentProcess(script, environment=self.environment, log=self.root / f"{Path(script).stem}.log")
             for script in AGENTS
@@ -177,7 +175,13 @@ class AgentScene:
         finally:
             for agent in agents:
                 agent.stop()
-            monitor.stop()
+            self.monitor.stop()
+
+    def start_monitor(self) -> Program:
+        """Start the monitor, on the same port each time."""
+        return Program(
+            "monitor", "--port", str(self._port), environment=self.environment, log=self.root / "monitor.log"
+        )
 
     def take_data(self, *options: str) -> Program:
         """Start a run."""
