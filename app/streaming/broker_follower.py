@@ -13,7 +13,7 @@ from app.streaming.run_summary import Standing
 from models.errors import TemporarilyUnavailable
 from models.streaming.datasets import DatasetId
 from models.streaming.messages import StopWorkflow, naive_timestamp
-from models.streaming.monitoring import FINAL_STATUSES, ExecutionStatus, StfFile, StfStatus
+from models.streaming.monitoring import FINAL_STATUSES, AgentStatus, ExecutionStatus, StfFile, StfStatus
 from models.streaming.names import DEFAULT_SCOPE, dataset_name
 from repos.streaming.monitor_overview import Overview
 from services.streaming.catalogue import Catalogue
@@ -117,6 +117,14 @@ class BrokerFollower:
             messages=Counter(str(body.get("msg_type")) for body in bodies),
             agents=tuple(dict.fromkeys(name for name in [*senders, *workers] if name)),
             dataset_files=dataset_files,
+        )
+
+    def trouble(self) -> str:
+        """Say what keeps agents from their work, if anything does."""
+        return "; ".join(
+            f"{row.get('instance_name')}: {row.get('description')}"
+            for row in self._overview.agents(self._namespace)
+            if row.get("status") in (AgentStatus.WARNING, AgentStatus.ERROR)
         )
 
     def _count(self) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 __all__ = ["run_over_broker", "stop_over_broker"]
 
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from rich.console import Console
 from app.logging import configure_logging
 from app.streaming.broker_agents import AgentPrograms
 from app.streaming.broker_follower import BrokerFollower
-from app.streaming.bus_factory import create_stomp_bus
+from app.streaming.broker_link import BrokerLink, linked
 from app.streaming.following import follow
 from app.streaming.run_summary import RunSummary
 from app.streaming.supervisor import Supervisor
@@ -24,86 +22,21 @@ from config.settings import PROJECT
 from config.streaming.settings import StreamingSettings
 from config.streaming.testbed import TestbedConfig, load_testbed_config
 from models.errors import TemporarilyUnavailable
-from models.streaming.messages import COMMAND_QUEUE, Message, RunWorkflow, StopWorkflow, naive_timestamp
-from models.streaming.monitoring import AgentStatus, ExecutionStatus
+from models.streaming.messages import RunWorkflow, StopWorkflow, naive_timestamp
+from models.streaming.monitoring import ExecutionStatus
 from repos.streaming.database import create_streaming_engine
 from repos.streaming.embedded_catalogue import EmbeddedCatalogue
-from repos.streaming.monitor_client import MonitorClient
-from repos.streaming.monitor_http import MonitorHttp
-from repos.streaming.monitor_overview import HttpOverview, Overview
-from repos.streaming.stomp_bus import StompBus
 from services.streaming.catalogue import Catalogue
 
 #: The file for supervisord, in the working directory or the project's.
 _FILE = "agents.supervisord.conf"
-#: Seconds until a broker that does not answer is an error, and until a
-#: command without effect is.
-_CONNECT, _EFFECT = 10.0, 30.0
+#: Seconds until a command without effect is an error.
+_EFFECT = 30.0
 _GLANCE = 0.1
 #: Seconds between looks at a run: the monitor is asked for all of its files.
 _LOOK = 0.5
-#: What runners of workflows are to the monitor.
-_RUNNER = "DAQ_Simulator"
 #: Executions that are looked at for a new one.
 _LATEST = 20
-
-
-class _Link:
-    """Broker and monitor."""
-
-    def __init__(self, settings: StreamingSettings) -> None:
-        http = MonitorHttp(str(settings.monitor_url), token=settings.api_token.get_secret_value())
-        self.monitor = MonitorClient(http)
-        self.overview: Overview = HttpOverview(http)
-        self._bus: StompBus = create_stomp_bus(settings, client_id=f"cmd-sender-{os.getpid()}")
-        self._where = f"{settings.activemq_host}:{settings.activemq_port}"
-
-    def connect(self) -> None:
-        """Connect to the broker, or say that it is not there."""
-        self._bus.start()
-        deadline = time.monotonic() + _CONNECT
-        while not self._bus.connected:
-            if time.monotonic() > deadline:
-                raise TemporarilyUnavailable(
-                    f"the broker at {self._where} does not let us in: see ACTIVEMQ_HOST"
-                )
-            time.sleep(_GLANCE)
-
-    def command(self, message: Message) -> None:
-        """Send a command."""
-        self._bus.send(COMMAND_QUEUE, message.to_text())
-
-    def runners(self) -> dict[str, str]:
-        """Return namespaces that are served, and by which runner."""
-        return {
-            str(row.get("namespace")): str(row.get("instance_name"))
-            for row in self.overview.agents()
-            if row.get("agent_type") == _RUNNER and row.get("status") != AgentStatus.EXITED
-        }
-
-    def check_served(self, namespace: str) -> None:
-        """Raise an error that says what is served, if the namespace is not."""
-        served = self.runners()
-        if namespace not in served:
-            others = ", ".join(f"{name} (by {runner})" for name, runner in sorted(served.items())) or "none"
-            raise TemporarilyUnavailable(
-                f"nobody runs workflows of the namespace {namespace}; namespaces that are served: {others}"
-            )
-
-    def close(self) -> None:
-        """Let go of both."""
-        self._bus.stop(_CONNECT)
-        self.monitor.close()
-
-
-@contextmanager
-def _linked(settings: StreamingSettings) -> Iterator[_Link]:
-    link = _Link(settings)
-    try:
-        link.connect()
-        yield link
-    finally:
-        link.close()
 
 
 def run_over_broker(
@@ -150,7 +83,7 @@ def run_over_broker(
     config = load_testbed_config(asked, settings=settings, parameters=parameters)
     settings.testbed_directory.mkdir(parents=True, exist_ok=True)
     supervisor = None if use_running else Supervisor(_supervisord_file())
-    with (settings.testbed_directory / "testbed.log").open("a") as log, _linked(settings) as link:
+    with (settings.testbed_directory / "testbed.log").open("a") as log, linked(settings) as link:
         configure_logging(settings.log_levels, stream=log)
         programs = None
         try:
@@ -240,7 +173,7 @@ def stop_over_broker(
 
 def _end_runs(settings: StreamingSettings, namespace: str, execution: str | None) -> set[str]:
     """End what runs in a namespace; return which executions."""
-    with _linked(settings) as link:
+    with linked(settings) as link:
         link.check_served(namespace)
         running = {e.execution_id for e in link.monitor.executions(namespace, status=ExecutionStatus.RUNNING)}
         if execution is not None:
@@ -254,7 +187,7 @@ def _end_runs(settings: StreamingSettings, namespace: str, execution: str | None
 
 
 def _begin(
-    link: _Link, config: TestbedConfig, parameters: Mapping[str, Any], programs: AgentPrograms | None
+    link: BrokerLink, config: TestbedConfig, parameters: Mapping[str, Any], programs: AgentPrograms | None
 ) -> str:
     """Send the command; return the execution that it began."""
     link.check_served(config.namespace)
@@ -285,7 +218,7 @@ def _begin(
     )
 
 
-def _wait_until_ended(link: _Link, execution_ids: set[str]) -> None:
+def _wait_until_ended(link: BrokerLink, execution_ids: set[str]) -> None:
     deadline = time.monotonic() + _EFFECT
     while True:
         known = [link.monitor.execution(name) for name in execution_ids]

@@ -9,11 +9,14 @@ from __future__ import annotations
 __all__ = ["EmbeddedTestbed"]
 
 import getpass
+import logging
+import os
 import time
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from app.streaming.data_factory import create_catalogue, create_data_agent
 from app.streaming.embedded_daq_monitor import EmbeddedDaqMonitor
@@ -25,18 +28,21 @@ from models.errors import TemporarilyUnavailable
 from models.streaming.daq import DaqWorkflow
 from models.streaming.datasets import DatasetId
 from models.streaming.messages import RUN_TOPIC, Message, StfGen
-from models.streaming.monitoring import AgentState, ExecutionStatus
+from models.streaming.monitoring import AgentState, AgentStatus, ExecutionStatus
 from models.streaming.names import DEFAULT_SCOPE, dataset_name
 from models.streaming.tasks import TaskPhase
 from repos.streaming.database import create_streaming_engine
 from repos.streaming.embedded_monitor import EmbeddedMonitor
 from repos.streaming.local_bus import LocalBroker
+from repos.streaming.monitor_logs import MonitorLogHandler, StoreLogSink
 from repos.streaming.monitor_store import MonitorStore
 from repos.streaming.task_store import TaskStore
 from services.streaming.message_recorder import BufferedRecorder
 from services.streaming.processing_agent import ProcessingLimits
 from simulator.daq.execution import DaqResult
 from simulator.daq.runner import DaqRunner
+
+_log = logging.getLogger(__name__)
 
 #: Seconds that each part has to end.
 _PATIENCE = 10.0
@@ -132,6 +138,8 @@ class EmbeddedTestbed:
         models.errors.TemporarilyUnavailable
             Raised if an agent does not become ready.
         """
+        self._log_to_monitor()
+        self._settle_the_past()
         self._recorder.start()
         self._ends.callback(self._recorder.stop, _PATIENCE)
         self._monitor_bus.start()
@@ -217,6 +225,33 @@ class EmbeddedTestbed:
             agents=(self._runner.name, *(agent.name for agent in self._agents)),
             dataset_files=len(files),
         )
+
+    def trouble(self) -> str:
+        """Say what keeps agents from their work, if anything does."""
+        rows = self._store.agents.alive(self._workflow.namespace)
+        return "; ".join(
+            f"{row['instance_name']}: {row['description']}" for row in rows if row["status"] != AgentStatus.OK
+        )
+
+    def _log_to_monitor(self) -> None:
+        """Have the monitor keep the log of all parts, which are one process."""
+        name = f"testbed-{self._user}-{os.getpid()}"
+        handler = MonitorLogHandler(StoreLogSink(self._store.logs), instance_name=name)
+        logging.getLogger().addHandler(handler)
+        handler.start()
+        self._ends.callback(handler.stop, _PATIENCE)
+        self._ends.callback(logging.getLogger().removeHandler, handler)
+
+    def _settle_the_past(self) -> None:
+        """Note that executions have failed whose process died here."""
+        if self._settings.monitor_database is not None:
+            return  # Others may run what it knows of.
+        namespace = self._workflow.namespace
+        for execution in self._monitor.executions(namespace, status=ExecutionStatus.RUNNING):
+            _log.error("Execution %s died with its process.", execution.execution_id)
+            self._monitor.end_execution(
+                execution.execution_id, ExecutionStatus.FAILED, end_time=datetime.now(UTC)
+            )
 
     def _see(self, message: Message) -> None:
         self._run_id = self._run_id or getattr(message, "run_id", None)

@@ -35,6 +35,15 @@ class Follower(Protocol):
     def stop(self) -> None:
         """Have the run ended; what there is will be processed."""
 
+    def trouble(self) -> str:
+        """Say what keeps agents from their work, if anything does.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised while nobody can say.
+        """
+
 
 def follow(
     follower: Follower,
@@ -43,6 +52,7 @@ def follow(
     stop_asked: Callable[[], int],
     timeout: float = 0.0,
     glance: float = _GLANCE,
+    patience: float = _PATIENCE,
 ) -> Standing:
     """Follow a run until nothing more will happen.
 
@@ -59,6 +69,8 @@ def follow(
         waiting ends; 0 for never.
     glance : `float`, optional
         Seconds between looks.
+    patience : `float`, optional
+        Seconds without a change after which it is said what is waited for.
 
     Returns
     -------
@@ -71,18 +83,16 @@ def follow(
     shown: dict[str, tuple[int, int]] = {}
     with progress_reporter(console) as report:
         while True:
+            away = ""
             try:
                 now = follower.look()
             except TemporarilyUnavailable as error:
-                now = standing
-                trouble = str(error)
-            else:
-                trouble = now.waiting_for
+                now, away = standing, str(error)
             if now != standing:
                 last_change = time.monotonic()
                 _show(now, report, shown)
-            elif time.monotonic() - last_change > _PATIENCE:
-                console.print(f"Waiting: {trouble or 'the run goes on'}", highlight=False, markup=False)
+            elif time.monotonic() - last_change > patience:
+                _explain(follower, now, away, console)
                 last_change = time.monotonic()
             standing = now
             if standing.over:
@@ -96,6 +106,16 @@ def follow(
             elif asked > 1:
                 return standing
             time.sleep(glance)
+
+
+def _explain(follower: Follower, standing: Standing, away: str, console: Console) -> None:
+    """Say what is waited for, and why it does not come."""
+    try:
+        trouble = away or follower.trouble()
+    except TemporarilyUnavailable as error:
+        trouble = str(error)
+    reason = f" ({trouble})" if trouble else ""
+    console.print(f"Waiting for {standing.waiting_for or 'the run'}{reason}.", highlight=False, markup=False)
 
 
 def _show(

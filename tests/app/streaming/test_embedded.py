@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ import pytest
 from rich.console import Console
 
 from app.streaming.embedded import EmbeddedTestbed
+from app.streaming.embedded_daq_monitor import EmbeddedDaqMonitor
 from app.streaming.following import follow
 from app.streaming.run_summary import RunSummary, Standing
 from config.streaming.settings import load_streaming_settings
 from models.errors import InvalidConfiguration
 from models.streaming.daq import DaqParameters, DaqWorkflow
+from repos.streaming.database import create_streaming_engine
+from repos.streaming.monitor_store import MonitorStore
+from simulator.daq.monitor import NewExecution
 
 QUICK = {"stf_count": 3, "physics_period_count": 1, "realtime": False}
 
@@ -91,6 +96,20 @@ def test_another_run_in_the_same_place(scene: Scene) -> None:
     assert first.run_number is not None
     assert second.run_number == first.run_number + 1
     assert second.execution_id != first.execution_id
+
+
+def test_an_execution_whose_process_died_has_failed(scene: Scene) -> None:
+    settings = load_streaming_settings({"PP_TESTBED_DIRECTORY": str(scene.directory)})
+    store = MonitorStore.on(create_streaming_engine(settings.monitor_database_url))
+    daq = EmbeddedDaqMonitor(store)
+    key = daq.define_workflow("w", "1", definition="", parameter_values={}, created_by="alice")
+    daq.begin_execution(NewExecution("w-alice-0000", key, "epic", "alice", datetime.now(UTC), {}))
+    _, summary = scene.run()
+    assert summary.faults == ()
+    died = store.executions.get("w-alice-0000")
+    assert died is not None
+    assert died["status"] == "failed"
+    assert any("w-alice-0000" in row["message"] for row in store.logs.listed().items)
 
 
 def test_payloads_that_fail_are_faults(scene: Scene) -> None:

@@ -30,6 +30,9 @@ class Script:
     def stop(self) -> None:
         self.stops += 1
 
+    def trouble(self) -> str:
+        return "an agent: the catalogue is away"
+
 
 def watch(script: Script, asked: Sequence[int] = (0,), timeout: float = 0.0) -> tuple[Standing, str]:
     """Follow with somebody who asks for a stop, look by look."""
@@ -71,6 +74,15 @@ def test_the_first_stop_ends_the_run_and_the_second_the_waiting() -> None:
     standing, output = watch(script, asked=(0, 1, 1, 1, 2))
     assert (standing, script.stops) == (RUNNING, 1)
     assert "Stopping" in output
+
+
+def test_it_is_said_what_is_waited_for() -> None:
+    looks = iter([RUNNING, RUNNING, Standing("x", "completed", over=True)])
+    script = Script([RUNNING])
+    script.look = lambda: next(looks)  # type: ignore[method-assign]
+    output = io.StringIO()
+    follow(script, console=Console(file=output), stop_asked=lambda: 0, glance=0, patience=0)
+    assert output.getvalue() == "Waiting for the end of the run (an agent: the catalogue is away).\n"
 
 
 def test_a_run_that_takes_too_long_is_stopped() -> None:

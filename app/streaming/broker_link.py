@@ -1,0 +1,113 @@
+"""Broker and monitor, as operators use them."""
+
+from __future__ import annotations
+
+__all__ = ["BrokerLink", "linked"]
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from app.streaming.bus_factory import create_stomp_bus
+from config.streaming.settings import StreamingSettings
+from models.errors import TemporarilyUnavailable
+from models.streaming.messages import COMMAND_QUEUE, Message
+from models.streaming.monitoring import AgentStatus
+from repos.streaming.monitor_client import MonitorClient
+from repos.streaming.monitor_http import MonitorHttp
+from repos.streaming.monitor_overview import HttpOverview, Overview
+from repos.streaming.stomp_bus import StompBus
+
+#: Seconds until a broker that does not answer is an error.
+_CONNECT = 10.0
+_GLANCE = 0.1
+#: What runners of workflows are to the monitor.
+_RUNNER = "DAQ_Simulator"
+
+
+class BrokerLink:
+    """A connection to both.
+
+    Parameters
+    ----------
+    settings : `config.streaming.settings.StreamingSettings`
+
+    Attributes
+    ----------
+    monitor : `services.streaming.monitor.Monitor`
+    overview : `repos.streaming.monitor_overview.Overview`
+    """
+
+    def __init__(self, settings: StreamingSettings) -> None:
+        http = MonitorHttp(str(settings.monitor_url), token=settings.api_token.get_secret_value())
+        self.monitor = MonitorClient(http)
+        self.overview: Overview = HttpOverview(http)
+        self._bus: StompBus = create_stomp_bus(settings, client_id=f"cmd-sender-{os.getpid()}")
+        self._where = f"{settings.activemq_host}:{settings.activemq_port}"
+
+    def connect(self) -> None:
+        """Connect to the broker.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if it is not there.
+        """
+        self._bus.start()
+        deadline = time.monotonic() + _CONNECT
+        while not self._bus.connected:
+            if time.monotonic() > deadline:
+                raise TemporarilyUnavailable(
+                    f"the broker at {self._where} does not let us in: see ACTIVEMQ_HOST"
+                )
+            time.sleep(_GLANCE)
+
+    def command(self, message: Message) -> None:
+        """Send a command."""
+        self._bus.send(COMMAND_QUEUE, message.to_text())
+
+    def runners(self) -> dict[str, str]:
+        """Return namespaces that are served, and by which runner."""
+        return {
+            str(row.get("namespace")): str(row.get("instance_name"))
+            for row in self.overview.agents()
+            if row.get("agent_type") == _RUNNER and row.get("status") != AgentStatus.EXITED
+        }
+
+    def check_served(self, namespace: str) -> None:
+        """Check that somebody runs workflows of a namespace.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if nobody does; the text says what is served.
+        """
+        served = self.runners()
+        if namespace not in served:
+            others = ", ".join(f"{name} (by {runner})" for name, runner in sorted(served.items())) or "none"
+            raise TemporarilyUnavailable(
+                f"nobody runs workflows of the namespace {namespace}; namespaces that are served: {others}"
+            )
+
+    def close(self) -> None:
+        """Let go of both."""
+        self._bus.stop(_CONNECT)
+        self.monitor.close()
+
+
+@contextmanager
+def linked(settings: StreamingSettings) -> Iterator[BrokerLink]:
+    """Connect to broker and monitor for a while.
+
+    Raises
+    ------
+    models.errors.TemporarilyUnavailable
+        Raised if the broker is not there.
+    """
+    link = BrokerLink(settings)
+    try:
+        link.connect()
+        yield link
+    finally:
+        link.close()
