@@ -40,6 +40,11 @@ _PATIENCE = 15.0
 _GRACE = 3.0
 #: Seconds before each time.
 _DELAY = 0.5
+#: Seconds without it after which the same text is another command.
+_FORGOTTEN = 2 * _PATIENCE
+#: Seconds that the bus has to take what a command led to, before it hears that
+#: the command was taken.
+_CONFIRMED = 5.0
 #: How many commands are remembered.
 _MEMORY = 1000
 #: Keys of `params` that say where a command goes, as some senders add them.
@@ -81,8 +86,8 @@ class CommandDesk:
         self._topic = topic
         self._delay = delay
         self._clock = clock
-        #: When commands that were put back came first.
-        self._returned: OrderedDict[str, float] = OrderedDict()
+        #: When commands that were put back came first, and last.
+        self._returned: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._taken: OrderedDict[str, None] = OrderedDict()
 
     def receive(self, message: ReceivedMessage) -> None:
@@ -97,7 +102,7 @@ class CommandDesk:
         else:
             if not isinstance(command, Command):
                 self._fail(command.namespace, f"{command.msg_type} is no command that is known here")
-            elif command.namespace not in (None, self._runner.namespace):
+            elif command.namespace and command.namespace != self._runner.namespace:
                 self._pass_on(command, message)
             else:
                 self._follow(command)
@@ -133,8 +138,8 @@ class CommandDesk:
 
     def _read(self, command: RunWorkflow) -> DaqWorkflow:
         params: dict[str, Any] = dict(command.params)
-        address = params.pop(_ADDRESS, self._runner.namespace)
-        if address != self._runner.namespace:
+        address = params.pop(_ADDRESS, None)
+        if address and address != self._runner.namespace:
             raise InvalidMessage(
                 f"params.namespace: is {address!r}, but the command is for namespace "
                 f"{self._runner.namespace!r}"
@@ -151,7 +156,7 @@ class CommandDesk:
         running = self._runner.execution_id
         if running is None:
             _log.warning("Nothing runs that could be stopped.")
-        elif command.execution_id is not None and command.execution_id != running:
+        elif command.execution_id and command.execution_id != running:
             _log.warning("Execution %s is not stopped: %s is running.", command.execution_id, running)
         else:
             _log.info("Execution %s is being stopped.", running)
@@ -160,8 +165,10 @@ class CommandDesk:
     def _pass_on(self, command: Command, message: ReceivedMessage) -> None:
         """Put a command back that is meant for another runner."""
         namespace = str(command.namespace)
-        waited = self._clock() - self._returned.setdefault(message.text, self._clock())
-        _forget(self._returned)
+        now = self._clock()
+        first, last = self._returned.pop(message.text, (now, now))
+        first = first if now - last < _FORGOTTEN else now
+        waited = now - first
         try:
             served: bool | None = self._monitor.is_served(namespace, besides=self._runner.name)
         except PromptProcessingError as error:
@@ -170,9 +177,10 @@ class CommandDesk:
         if waited < (_GRACE if served is False else _PATIENCE):
             _log.info("A command for namespace %s is put back.", namespace)
             time.sleep(self._delay)
-            self._bus.send(message.destination, message.text)
+            self._returned[message.text] = (first, self._clock())
+            _forget(self._returned)
+            self._send(message.destination, message.text)
             return
-        del self._returned[message.text]
         reason = (
             f"no runner serves namespace {namespace}"
             if served is False
@@ -189,7 +197,12 @@ class CommandDesk:
             error=error,
             timestamp=naive_timestamp(),
         )
-        self._bus.send(self._topic, failure.to_text())
+        self._send(self._topic, failure.to_text())
+
+    def _send(self, destination: str, text: str) -> None:
+        self._bus.send(destination, text)
+        # The command is the broker's until then, should this process die.
+        self._bus.flush(_CONFIRMED)
 
 
 def _forget(memory: OrderedDict[str, Any]) -> None:

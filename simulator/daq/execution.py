@@ -39,6 +39,9 @@ _COMPLAINT = 10.0
 _PATIENCE = 5.0
 #: Seconds between looks for a stop while messages are being sent.
 _GLANCE = 0.5
+#: Messages after which a run that does not follow the clock waits for the bus,
+#: so that they do not pile up here.
+_HANDFUL = 1000
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,8 @@ class Executor:
             self._bus.send(self._topic, message.to_text())
             counts[message.msg_type] += 1
             self._show(message)
+            if not run.workflow.parameters.realtime and counts.total() % _HANDFUL == 0:
+                self._flush(identity, control, patience=0.0)
 
         labels = {**identity.labels, "workflow_name": run.workflow.name, "username": self._user}
         _log.info("Execution %s: run %s begins.", identity.execution_id, identity.run_id, extra=labels)
@@ -232,12 +237,12 @@ class Executor:
                 # Nobody who looks on may end a run.
                 _log.exception("An observer of messages failed.")
 
-    def _flush(self, identity: RunIdentity, control: Control) -> int:
-        """Wait for the bus: for ever, unless the run is stopped."""
+    def _flush(self, identity: RunIdentity, control: Control, *, patience: float = _PATIENCE) -> int:
+        """Wait for the bus: for ever, or some seconds if the run is stopped."""
         complaint = time.monotonic() + _COMPLAINT
         while True:
             stopped = control.stopped
-            unsent = self._bus.flush(_PATIENCE if stopped else _GLANCE)
+            unsent = self._bus.flush(patience if stopped else _GLANCE)
             if not unsent or stopped:
                 return unsent
             if time.monotonic() >= complaint:

@@ -95,7 +95,9 @@ class Reporter:
         if self._thread is None:
             return
         self._thread.join(timeout)
-        for execution_id, (status, _) in self._endings.items():
+        with self._wake:
+            untold = dict(self._endings)
+        for execution_id, (status, _) in untold.items():
             _log.error("The monitor was not told that execution %s is %s.", execution_id, status)
 
     def _run(self) -> None:

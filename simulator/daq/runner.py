@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 #: What agents that run workflows are to the monitor.
 AGENT_TYPE = "DAQ_Simulator"
+#: Seconds that a run has to come to its end when the runner does.
+_PATIENCE = 60.0
 
 
 class LoadWorkflow(Protocol):
@@ -97,7 +99,7 @@ class DaqRunner:
         self._namespace = namespace
         self._user = user
         self._agent_type = agent_type
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._name: str | None = None
         self._state = AgentState.STARTING
         self._current: tuple[PreparedRun, Control] | None = None
@@ -206,9 +208,10 @@ class DaqRunner:
     def close(self) -> None:
         """Stop, report as exited and disconnect. Safe if never started."""
         self.stop()
-        worker = self._worker
-        if worker is not None:
-            worker.join()
+        with self._changed:
+            # One that is being prepared is registered already, and must be told to be over.
+            if not self._changed.wait_for(lambda: not self._reserved, _PATIENCE):
+                _log.error("%s does not come to its end.", self.execution_id or "What is being prepared")
         self._become(AgentState.EXITED)
         self._reporter.stop()
         unsent = self._bus.flush(2.0)
@@ -228,7 +231,7 @@ class DaqRunner:
         )
 
     def _begin(self, workflow: DaqWorkflow) -> tuple[PreparedRun, Control]:
-        with self._lock:
+        with self._changed:
             if self._reserved:
                 raise TemporarilyUnavailable(f"{self.name} is busy with {self.execution_id or 'another run'}")
             if self._stop_all.is_set():
@@ -239,7 +242,7 @@ class DaqRunner:
                 self._take_name()
             run = self._executor.prepare(workflow, sender=self.name)
         except BaseException:
-            self._reserved = False
+            self._release()
             raise
         control = Control()
         self._current = (run, control)
@@ -255,13 +258,19 @@ class DaqRunner:
         except Exception:
             # Whatever it was, the execution does not stay as if it ran.
             name = run.identity.execution_id
+            _log.exception("Execution %s failed.", name, extra=run.identity.labels)
             self._reporter.end_execution(name, ExecutionStatus.FAILED, end_time=datetime.now(UTC))
             raise
         finally:
             self._current = None
-            self._reserved = False
+            self._release()
             if not self._stop_all.is_set():
                 self._become(AgentState.READY)
+
+    def _release(self) -> None:
+        with self._changed:
+            self._reserved = False
+            self._changed.notify_all()
 
     def _become(self, state: AgentState) -> None:
         self._state = state
@@ -270,7 +279,7 @@ class DaqRunner:
     def _take_name(self) -> None:
         """Have the monitor number this agent."""
         number = self._monitor.next_agent_id()
-        with self._lock:
+        with self._changed:
             if self._name is None:
                 self._name = agent_name(self._agent_type, self._user, number)
                 _log.info("This is %s.", self._name)

@@ -328,6 +328,63 @@ def test_a_stop_does_not_wait_for_ever_for_the_bus(
     assert "5 messages were not sent" in str(results[0].error)
 
 
+def test_messages_do_not_pile_up_while_the_bus_is_away(
+    bus: FakeBus, monitor: FakeMonitor, load: Callable[..., DaqWorkflow]
+) -> None:
+    bus.connected = False
+    runner = DaqRunner(bus=bus, monitor=monitor, namespace="test-user", user="alice")
+    endless = load("prompt_processing", None, {"physics_period_count": 0, "stf_count": 100})
+    thread = threading.Thread(target=lambda: runner.run_once(endless))
+    thread.start()
+    bus.wait_for("stf_gen", 900)
+    thread.join(0.5)
+    assert len(bus.sent) == 1000
+    bus.connected = True
+    bus.wait_for("stf_gen", 2000)
+    runner.stop()
+    thread.join(20)
+    assert not thread.is_alive()
+    (end,) = bus.bodies("end_run")
+    assert end["total_stf_files"] == len(bus.bodies("stf_gen"))
+
+
+def test_what_is_being_prepared_is_over_when_the_runner_is(
+    bus: FakeBus, monitor: FakeMonitor, runner: DaqRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def begin_run(run_number: int, execution_id: str, *, at: datetime) -> None:
+        begun.set()
+        go_on.wait(20)
+
+    monkeypatch.setattr(monitor, "begin_run", begin_run)
+    receiver = threading.Thread(target=runner._desk.receive, args=[run_workflow(params=ENDLESS)])
+    receiver.start()
+    assert begun.wait(20)
+    threading.Timer(0.3, go_on.set).start()
+    runner.close()
+    assert [status for status, _ in monitor.endings.values()] == [ExecutionStatus.TERMINATED]
+    assert monitor.reports[-1].status is AgentStatus.EXITED
+
+
+def test_a_fault_of_a_run_is_logged(
+    bus: FakeBus,
+    monitor: FakeMonitor,
+    runner: DaqRunner,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(timeout: float) -> int:
+        raise RuntimeError("a fault of the bus")
+
+    monkeypatch.setattr(bus, "flush", fail)
+    with pytest.raises(RuntimeError, match="a fault of the bus"):
+        runner.run_once(runner._desk._load("prompt_processing", None, {}))
+    assert "a fault of the bus" in caplog.text
+    assert [status for status, _ in monitor.endings.values()] == [ExecutionStatus.FAILED]
+    monkeypatch.undo()
+
+
 class Foreign:
     """Commands for a namespace that the runner does not serve."""
 
@@ -373,6 +430,18 @@ def test_a_command_for_somebody_else_is_put_back(
     assert "bob" in told(bus)
 
 
+def test_the_same_text_much_later_is_another_command(
+    bus: FakeBus, monitor: FakeMonitor, foreign: Foreign
+) -> None:
+    monitor.served = {"bob"}
+    foreign.desk.receive(foreign.message)
+    # Its runner took it; an hour later somebody asks for the same.
+    foreign.now += 3600
+    foreign.desk.receive(foreign.message)
+    assert foreign.returned() == 2
+    assert not bus.bodies("run_workflow_failed")
+
+
 @pytest.mark.parametrize("kind", ["run_workflow", "stop_workflow", "status_request"])
 def test_a_command_for_nobody_is_refused_aloud(bus: FakeBus, foreign: Foreign, kind: str) -> None:
     message = command(kind, namespace="bob", workflow_name="prompt_processing")
@@ -396,8 +465,13 @@ def test_a_command_is_put_back_while_nobody_knows(
     assert not bus.bodies("run_workflow_failed")
 
 
-def test_a_command_without_namespace_is_everybodys(bus: FakeBus, runner: DaqRunner) -> None:
-    runner._desk.receive(run_workflow(namespace=None, realtime=False))
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_a_command_without_namespace_is_everybodys(
+    bus: FakeBus, runner: DaqRunner, nothing: str | None
+) -> None:
+    runner._desk.receive(run_workflow(namespace=nothing, params={**ENDLESS, "namespace": nothing}))
+    bus.wait_for("run_imminent")
+    runner._desk.receive(command("stop_workflow", execution_id=nothing))
     bus.wait_for("end_run")
 
 
