@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["chain", "forms", "golden", "walls"]
+__all__ = ["chain", "forms", "golden", "mcp", "stf_clients", "stf_faults", "supervisord", "walls"]
 
 import subprocess
 import sys
@@ -33,9 +33,30 @@ def golden(scratch: Path) -> Iterator[Bar]:
     yield _run("messages equal the golden ones", "tests/golden")
 
 
-def _run(name: str, path: str) -> Bar:
+def stf_faults(scratch: Path) -> Iterator[Bar]:
+    """Runs that overlap, messages repeated or missing, whoever is away."""
+    yield _run("streaming workflow: faults", "tests/services/streaming", "tests/simulator/daq")
+
+
+def stf_clients(scratch: Path) -> Iterator[Bar]:
+    """What goes to PanDA's and Rucio's servers."""
+    tests = sorted((PROJECT / "tests" / "repos" / "streaming").glob("test_[pr][au][nc][di]*.py"))
+    yield _run("what panda-client and rucio-clients send", *map(str, tests))
+
+
+def mcp(scratch: Path) -> Iterator[Bar]:
+    """The official MCP client lists the tools and gets each result."""
+    yield _run("MCP: tools and results", "tests/app/streaming/test_mcp_server.py")
+
+
+def supervisord(scratch: Path) -> Iterator[Bar]:
+    """Agents under the shipped file: started, killed, stopped with QUIT."""
+    yield _run("testbed over a broker, agents under supervisord", "tests/e2e/test_testbed.py")
+
+
+def _run(name: str, *paths: str) -> Bar:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", path],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *paths],
         cwd=PROJECT,
         capture_output=True,
         text=True,
