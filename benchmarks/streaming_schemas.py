@@ -20,7 +20,7 @@ _SUFFIX = ".schema.json"
 
 
 def schema(name: str) -> dict[str, Any]:
-    """Return a schema by the type of message, or ``stf_file``, ``common``, ``message``."""
+    """Return a schema by the type of message, or ``stf_file``, ``message``."""
     content: dict[str, Any] = json.loads((SCHEMAS / f"{name}{_SUFFIX}").read_text())
     return content
 
@@ -37,7 +37,7 @@ def faults(body: object, name: str | None = None) -> list[str]:
     """
     if name is None:
         name = str(body.get("msg_type")) if isinstance(body, Mapping) else "message"
-        if name in {"common", "message", "stf_file"} or not (SCHEMAS / f"{name}{_SUFFIX}").exists():
+        if name in {"message", "stf_file"} or not (SCHEMAS / f"{name}{_SUFFIX}").exists():
             return [f"no schema for a message of type {name!r}"]
     return [
         f"{'.'.join(map(str, error.absolute_path)) or name}: {(best_match(error.context) or error).message}"
@@ -59,6 +59,7 @@ def validate(body: object, name: str | None = None) -> None:
 
 @functools.cache
 def _validator(name: str) -> Draft202012Validator:
+    # Each stands alone but `message`, which names its neighbours.
     registry: Registry[Any] = Registry().with_resources(
         (path.name, Resource.from_contents(json.loads(path.read_text()))) for path in SCHEMAS.glob("*.json")
     )

@@ -41,10 +41,7 @@ def test_commands_of_the_testbed_exist() -> None:
 def test_every_message_is_listed_with_its_schema() -> None:
     named = {link.removeprefix("schemas/streaming/") for link in links(PAGE) if link.startswith("schemas/")}
     assert named == {f"{kind}.schema.json" for kind in (*EVENTS, *COMMANDS, "stf_file")}
-    assert {path.name for path in SCHEMAS.glob("*.json")} - named == {
-        "common.schema.json",
-        "message.schema.json",
-    }
+    assert {path.name for path in SCHEMAS.glob("*.json")} - named == {"message.schema.json"}
 
 
 def test_tools_and_their_arguments_are_those_of_the_server() -> None:

@@ -50,12 +50,85 @@ def test_every_type_has_a_schema_and_an_example() -> None:
     named = {entry["$ref"].removesuffix(".schema.json") for entry in schema("message")["oneOf"]}
     assert named == types
     files = {path.name.removesuffix(".schema.json") for path in SCHEMAS.glob("*.schema.json")}
-    assert files == types | {"common", "message", "stf_file"}
+    assert files == types | {"message", "stf_file"}
 
 
 @pytest.mark.parametrize("path", sorted(SCHEMAS.glob("*.schema.json")), ids=lambda path: path.stem)
 def test_schemas_are_schemas(path: Any) -> None:
     Draft202012Validator.check_schema(json.loads(path.read_text()))
+
+
+@pytest.mark.parametrize("body", KINDS.values(), ids=KINDS)
+def test_a_schema_needs_no_other_file(body: dict[str, Any]) -> None:
+    # So that any validator can use it without being told where others are.
+    alone = Draft202012Validator(schema(body["msg_type"]))
+    assert alone.is_valid(body)
+    assert not alone.is_valid({**body, "namespace": ""})
+
+
+def test_what_several_schemas_define_is_the_same() -> None:
+    seen: dict[str, Any] = {}
+    for path in SCHEMAS.glob("*.schema.json"):
+        content = json.loads(path.read_text())
+        # Other validators know a schema by its id; the one that refers to the
+        # others finds them beside itself.
+        assert content.get("$id") == (None if path.name == "message.schema.json" else path.name)
+        for name, definition in content.get("$defs", {}).items():
+            assert definition == seen.setdefault(name, definition), f"{path.name}: {name}"
+
+
+#: The fields of the protocol's tables, and their JSON types.
+_OF_RUNS: dict[str, type] = {
+    "msg_type": str,
+    "namespace": str,
+    "execution_id": str,
+    "run_id": str,
+    "timestamp": str,
+    "simulation_tick": float,
+    "sender": str,
+}
+_STATE: dict[str, type] = {"state": str, "substate": str}
+_COMMAND: dict[str, type] = {"msg_type": str, "namespace": str, "timestamp": str}
+_REQUIRED: dict[str, dict[str, type]] = {
+    "run_imminent": {**_OF_RUNS, **_STATE, "dataset": str, "container": str},
+    "start_run": {**_OF_RUNS, **_STATE},
+    "stf_gen": {**_OF_RUNS, **_STATE, "filename": str, "sequence": int},
+    "pause_run": {**_OF_RUNS, **_STATE, "reason": str},
+    "resume_run": {**_OF_RUNS, **_STATE},
+    "end_run": {**_OF_RUNS, "total_stf_files": int},
+    "stf_ready": {"msg_type": str, "namespace": str, "sender": str, "req_id": int, "run_id": str},
+    "run_workflow": {**_COMMAND, "workflow_name": str, "config": object, "realtime": bool, "params": dict},
+    "stop_workflow": _COMMAND,
+    "status_request": _COMMAND,
+    "run_workflow_failed": {"msg_type": str, "namespace": str, "sender": str, "error": str},
+}
+_OPTIONAL: dict[str, set[str]] = {
+    "stf_gen": {"size_bytes", "checksum"},
+    "stf_ready": {"execution_id"},
+    "run_workflow": {"sender", "duration", "source"},
+    "stop_workflow": {"sender", "execution_id"},
+    "status_request": {"sender"},
+    "run_workflow_failed": {"timestamp", "execution_id"},
+}
+
+
+@pytest.mark.parametrize("kind", _REQUIRED)
+def test_fields_are_those_of_the_protocol(kind: str) -> None:
+    content, required = schema(kind), _REQUIRED[kind]
+    assert set(content["required"]) == set(required)
+    assert set(content["properties"]) == set(required) | _OPTIONAL.get(kind, set())
+    assert set(_REQUIRED) == {*EVENTS, *COMMANDS}
+    for name, type_ in required.items():
+        values = {str: 7, int: 0.5, float: "1", bool: 1, dict: [], object: 1}
+        assert faults({**KINDS[kind], name: values[type_]}), name
+
+
+def test_messages_of_the_system_in_the_field_are_valid() -> None:
+    # Its simulator sends neither size nor checksum; ours always does.
+    files = [body for body in MESSAGES if body["msg_type"] == "stf_gen"]
+    assert all({"size_bytes", "checksum"} <= set(body) for body in files)
+    for body in files:
+        validate({name: value for name, value in body.items() if name not in {"size_bytes", "checksum"}})
 
 
 @pytest.mark.parametrize("body", MESSAGES, ids=_LABELS)
@@ -129,7 +202,7 @@ def test_mutations_are_refused(kind: str, changes: dict[str, Any]) -> None:
 
 
 def test_types_that_nobody_documents_have_no_schema() -> None:
-    assert faults({"msg_type": "common"}) == ["no schema for a message of type 'common'"]
+    assert faults({"msg_type": "message"}) == ["no schema for a message of type 'message'"]
     assert faults({**KINDS["start_run"], "msg_type": "tf_gen"})
     assert faults(["start_run"])
     assert faults({})
