@@ -37,6 +37,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -48,6 +49,7 @@ from pydantic import (
 
 from models.errors import InvalidMessage
 from models.streaming.names import dataset_name, stf_filename
+from models.streaming.strict_json import LONGEST_NAME, read_json, storable_text
 
 #: Where messages about runs go, and where commands go.
 RUN_TOPIC = "/topic/epictopic"
@@ -65,7 +67,12 @@ def _digits(value: Any) -> Any:
 
 #: The number of a run, as text.
 RunId = Annotated[str, BeforeValidator(_digits), StringConstraints(pattern=r"^[0-9]{1,18}$")]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+#: What is kept is what a database can keep: numbers of 64 bits, names and text
+#: without NUL. A message that no database took would come again for ever.
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_NAME, pattern=r"^[^\x00]*$")]
+Directory = Annotated[str, StringConstraints(min_length=1, max_length=4095, pattern=r"^[^\x00]*$")]
+Text = Annotated[str, AfterValidator(storable_text)]
 
 
 class Message(BaseModel):
@@ -101,7 +108,7 @@ class RunMessage(Message):
         Seconds since the simulation began.
     """
 
-    execution_id: str | None = None
+    execution_id: Text | None = None
     run_id: RunId
     timestamp: str | None = None
     simulation_tick: int | float | None = None
@@ -116,10 +123,10 @@ class RunImminent(RunMessage):
     """A run is about to start."""
 
     msg_type: Literal["run_imminent"] = "run_imminent"
-    state: str | None = None
-    substate: str | None = None
+    state: Text | None = None
+    substate: Text | None = None
     dataset: Name | None = None
-    container: Name | None = None
+    container: Directory | None = None
     run_conditions: dict[str, Any] | None = None
 
     @property
@@ -132,8 +139,8 @@ class StartRun(RunMessage):
     """Data taking began."""
 
     msg_type: Literal["start_run"] = "start_run"
-    state: str | None = None
-    substate: str | None = None
+    state: Text | None = None
+    substate: Text | None = None
 
 
 class StfGen(RunMessage):
@@ -141,11 +148,11 @@ class StfGen(RunMessage):
 
     msg_type: Literal["stf_gen"] = "stf_gen"
     filename: Name | None = None
-    sequence: int | None = Field(default=None, ge=0)
-    state: str | None = None
-    substate: str | None = None
-    size_bytes: int | None = Field(default=None, ge=0)
-    checksum: str | None = None
+    sequence: Count | None = None
+    state: Text | None = None
+    substate: Text | None = None
+    size_bytes: Count | None = None
+    checksum: Text | None = None
 
     @property
     def file(self) -> str:
@@ -167,8 +174,8 @@ class PauseRun(RunMessage):
     """Data taking stands still."""
 
     msg_type: Literal["pause_run"] = "pause_run"
-    state: str | None = None
-    substate: str | None = None
+    state: Text | None = None
+    substate: Text | None = None
     reason: str | None = None
 
 
@@ -176,8 +183,8 @@ class ResumeRun(RunMessage):
     """Data taking goes on."""
 
     msg_type: Literal["resume_run"] = "resume_run"
-    state: str | None = None
-    substate: str | None = None
+    state: Text | None = None
+    substate: Text | None = None
 
 
 class EndRun(RunMessage):
@@ -191,8 +198,8 @@ class EndRun(RunMessage):
     """
 
     msg_type: Literal["end_run"] = "end_run"
-    total_stf_files: int | None = Field(
-        default=None, ge=0, validation_alias=AliasChoices("total_stf_files", "total_files")
+    total_stf_files: Count | None = Field(
+        default=None, validation_alias=AliasChoices("total_stf_files", "total_files")
     )
 
 
@@ -202,7 +209,7 @@ class StfReady(Message):
     msg_type: Literal["stf_ready"] = "stf_ready"
     req_id: int = 1
     run_id: RunId
-    execution_id: str | None = None
+    execution_id: Text | None = None
 
     @property
     def run_number(self) -> int:
@@ -295,8 +302,8 @@ def read_message(text: str | bytes | Mapping[str, Any]) -> Message:
     body = text
     if not isinstance(body, Mapping):
         try:
-            body = json.loads(body)
-        except (ValueError, RecursionError) as error:
+            body = read_json(body)
+        except ValueError as error:
             raise InvalidMessage(f"the message is not JSON: {error}") from error
     if not isinstance(body, Mapping):
         raise InvalidMessage(f"the message is a JSON {type(body).__name__}, not an object")
