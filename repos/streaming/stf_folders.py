@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ["StfFolders"]
 
 import json
+import stat
 import time
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -45,6 +46,8 @@ class StfFolders:
         """
         for path in _places(containers, dataset, filename):
             try:
+                # Of a pipe, nothing would ever come.
+                _size(path)
                 with path.open("rb") as file:
                     size, checksum = 0, 1
                     while chunk := file.read(_CHUNK):
@@ -61,7 +64,7 @@ class StfFolders:
         """Return the size of a file in bytes; None if no container has it."""
         for path in _places(containers, dataset, filename):
             try:
-                return path.stat().st_size
+                return _size(path)
             except OSError:
                 continue
         return None
@@ -95,6 +98,13 @@ def _places(containers: Sequence[str], dataset: str, filename: str) -> Iterator[
         yield from (Path(container) / dataset / filename for container in containers)
 
 
+def _size(path: Path) -> int:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise FileNotFoundError(f"{path} is no file")
+    return status.st_size
+
+
 def _is_plain(name: str) -> bool:
     return Path(name).name == name and name != ".."
 
@@ -107,7 +117,7 @@ def _listing(folder: Path) -> list[Path]:
 
 
 def _message(path: Path) -> Mapping[str, Any]:
-    if path.stat().st_size > _MESSAGE:
+    if _size(path) > _MESSAGE:
         return {}
     try:
         body = json.loads(path.read_bytes())

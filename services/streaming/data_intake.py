@@ -113,12 +113,36 @@ class DataIntake:
         if live and run.finished is None:
             run = replace(run, last_sign=now)
         if isinstance(message, RunImminent) and not run.announced:
-            return _announce(run, message)
+            return self._announce(run, message)
         if isinstance(message, EndRun):
             return self._end(run, message)
         if isinstance(message, PauseRun | ResumeRun):
             _log.info("Run %s: %s.", run.run_id, message.msg_type, extra=labels(run))
         return run
+
+    def _announce(self, run: DataRun, message: RunImminent) -> DataRun:
+        dataset = message.dataset_name
+        if run.dataset_created and dataset != run.dataset:
+            note = f"run_imminent came late and names the dataset {dataset}"
+            if run.closed is None and not self._in_dataset(run):
+                note += f"; {run.dataset} stays empty"
+                run = replace(run, dataset_created=False)
+            else:
+                note += f"; the files are in {run.dataset}"
+                dataset = run.dataset
+            _log.error("Run %s: %s.", run.run_id, note, extra=labels(run))
+            run = replace(run, note=note)
+        return replace(
+            run,
+            announced=True,
+            dataset=dataset,
+            container=message.container or run.container,
+            run_conditions=message.run_conditions or {},
+        )
+
+    def _in_dataset(self, run: DataRun) -> int:
+        counts = self._store.counts(run.run_id)
+        return counts.get(FileState.CATALOGUED, 0) + counts.get(FileState.REGISTERED, 0)
 
     def _end(self, run: DataRun, message: EndRun) -> DataRun:
         if run.ended is None:
@@ -128,8 +152,7 @@ class DataIntake:
             return run if run.closed else replace(run, end_assumed=False)
         if run.closed is None:
             return replace(run, end_assumed=False, total=message.total_stf_files)
-        counts = self._store.counts(run.run_id)
-        have = counts.get(FileState.CATALOGUED, 0) + counts.get(FileState.REGISTERED, 0)
+        have = self._in_dataset(run)
         complete = have >= message.total_stf_files
         run = replace(run, total=message.total_stf_files, complete=complete)
         if complete:
@@ -159,22 +182,6 @@ class DataIntake:
                     runs[run_id] = run = replace(run, note=f"{name}: {error}")
                 new.append(file)
         return new
-
-
-def _announce(run: DataRun, message: RunImminent) -> DataRun:
-    dataset = message.dataset_name
-    if run.dataset_created and dataset != run.dataset:
-        note = f"run_imminent came late and names the dataset {dataset}; the files are in {run.dataset}"
-        _log.error("Run %s: %s.", run.run_id, note, extra=labels(run))
-        run = replace(run, note=note)
-        dataset = run.dataset
-    return replace(
-        run,
-        announced=True,
-        dataset=dataset,
-        container=message.container or run.container,
-        run_conditions=message.run_conditions or {},
-    )
 
 
 def _plain_name(message: StfGen) -> str:

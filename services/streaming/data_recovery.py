@@ -159,6 +159,8 @@ class DataRecovery:
             _log.warning("Run %s: the catalogue cannot be compared: %s", run.run_id, error)
             return
         self._compared.add(run.run_id)
+        # Another run may have named the same dataset.
+        there = [file for file in there if _is_of(run, file)]
         waiting = {file.filename: file for file in self._store.files(run.run_id, FileState.ANNOUNCED)}
         known = self._store.known(run.run_id)
         self._store.save(
@@ -254,6 +256,14 @@ class DataRecovery:
         if silent and (execution is None or execution.status != ExecutionStatus.RUNNING):
             return f"nothing was heard since {run.last_sign:%Y-%m-%d %H:%M:%S} UTC"
         return None
+
+
+def _is_of(run: DataRun, file: CatalogueFile) -> bool:
+    number = file.metadata.get("run_number")
+    if number is not None:
+        return str(number) == str(int(run.run_id))
+    parsed = parse_stf_filename(file.name)
+    return parsed is None or parsed.run_id == run.run_id
 
 
 def _catalogued(file: DataFile, there: CatalogueFile) -> DataFile:

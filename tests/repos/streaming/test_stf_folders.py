@@ -73,3 +73,21 @@ def test_files_that_nobody_announced(folder: Path) -> None:
         ("swf.1.000003.stf", {}),
         ("swf.1.000005.stf", {}),
     ]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory", "dangling link"])
+def test_what_is_no_file_is_not_there(tmp_path: Path, kind: str) -> None:
+    """Nobody waits for what a pipe may say."""
+    name = "swf.7.000001.stf"
+    path = tmp_path / "swf.7.run" / name
+    path.parent.mkdir()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to(tmp_path / "nowhere")
+    folders = StfFolders(settled=-1.0)
+    assert folders.size([str(tmp_path)], "swf.7.run", name) is None
+    assert folders.inspect([str(tmp_path)], "swf.7.run", name) is None
+    assert folders.search([str(tmp_path)], "swf.7.run", "7", ()) == []

@@ -161,6 +161,35 @@ def test_run_imminent_with_another_name_comes_too_late(
     assert world.run(RUN).dataset == f"swf.{RUN}.run"
 
 
+def test_run_imminent_in_mid_run_names_another_dataset_and_place(world: DataWorld) -> None:
+    """Nothing was found under the usual name: the files are where it says."""
+    folder = world.container / "cosmics.1"
+    folder.mkdir()
+    world.write(RUN, 1).rename(folder / NAMES[0])
+    world.agent.receive([world.stf_gen(RUN, 1)])
+    world.pass_time(5.0)
+    world.agent.receive([world.imminent(RUN, dataset="cosmics.1"), world.end(RUN, 1)])
+    world.pass_time(20.0)
+    assert world.run(RUN).complete
+    files = world.catalogue.files(DatasetId("group.daq", "cosmics.1"))
+    assert [file.name for file in files] == NAMES[:1]
+    assert f"swf.{RUN}.run stays empty" in (world.run(RUN).note or "")
+
+
+def test_runs_that_name_the_same_dataset(world: DataWorld) -> None:
+    """Whoever compares with the catalogue takes nobody else's files for its own."""
+    folder = world.container / "shared"
+    folder.mkdir()
+    for run in ("100010", "100011"):
+        world.write(run, 1).rename(folder / f"swf.{run}.000001.stf")
+        world.agent.receive([world.imminent(run, dataset="shared"), world.stf_gen(run, 1)])
+    world.work()
+    world.restart().recover()
+    world.work()
+    for run in ("100010", "100011"):
+        assert list(world.states(run)) == [f"swf.{run}.000001.stf"]
+
+
 def test_a_file_that_never_appears(world: DataWorld, caplog: pytest.LogCaptureFixture) -> None:
     messages = world.announce(RUN, 3)
     (world.container / f"swf.{RUN}.run" / NAMES[1]).unlink()
