@@ -117,6 +117,7 @@ _TESTBED = frozenset(
         "PP_EXECUTOR",
         "PP_MCP_TOKEN",
         "PP_MONITOR_DATABASE",
+        "PP_MONITOR_KEEP_DAYS",
         "PP_MONITOR_TIMEZONE",
         "PP_PAYLOAD",
         "PP_PAYLOAD_ATTEMPTS",
