@@ -38,7 +38,9 @@ def create_monitor(settings: StreamingSettings) -> Flask:
     # The broker keeps messages for each database that records them.
     client_id = f"monitor-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
     bus = create_stomp_bus(settings, client_id=client_id) if settings.has_broker else None
-    service = MonitorService(store=store, stream=stream, bus=bus, topic=settings.run_topic)
+    service = MonitorService(
+        store=store, stream=stream, bus=bus, topic=settings.run_topic, keep=settings.monitor_keep
+    )
     jobs = job_source(settings)
     return create_monitor_app(
         store,

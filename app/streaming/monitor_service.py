@@ -1,4 +1,4 @@
-"""What the monitor does besides answering: it hears the bus."""
+"""What the monitor does besides answering: it hears the bus, and tidies up."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ __all__ = ["MonitorService"]
 
 import logging
 import threading
+from datetime import UTC, datetime, timedelta
 
 from app.streaming.rest.stream import MessageStream
 from models.errors import TemporarilyUnavailable
@@ -15,8 +16,11 @@ from services.streaming.message_recorder import MessageRecorder
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between looks for agents that fell silent.
+#: Seconds between looks for agents that fell silent and for rows that are old.
 _SWEEP = 30.0
+#: Old rows that are removed at once, and seconds between that others can write.
+_HANDFUL = 5000
+_BREATH = 0.1
 #: Seconds for the bus to end.
 _FAREWELL = 5.0
 #: Name of the subscription for which the broker keeps messages.
@@ -34,15 +38,26 @@ class MonitorService:
         Without one, nothing is recorded.
     topic : `str`
         Destination whose messages are recorded.
+    keep : `datetime.timedelta`, optional
+        How long messages and logs are kept; for ever by default.
     """
 
-    def __init__(self, *, store: MonitorStore, stream: MessageStream, bus: Bus | None, topic: str) -> None:
+    def __init__(
+        self,
+        *,
+        store: MonitorStore,
+        stream: MessageStream,
+        bus: Bus | None,
+        topic: str,
+        keep: timedelta | None = None,
+    ) -> None:
         self._store = store
         self._stream = stream
         self._bus = bus
         self._topic = topic
+        self._keep = keep
         self._stopping = threading.Event()
-        self._sweeper = threading.Thread(target=self._sweep, name="silent-agents", daemon=True)
+        self._sweeper = threading.Thread(target=self._sweep, name="monitor-sweeper", daemon=True)
 
     @property
     def bus_connected(self) -> bool | None:
@@ -83,8 +98,19 @@ class MonitorService:
         while not self._stopping.wait(_SWEEP):
             try:
                 self._store.agents.mark_silent()
+                self._forget()
             except TemporarilyUnavailable as error:
-                _log.warning("Silent agents cannot be noted: %s", error)
+                _log.warning("Neither silent agents nor old rows are looked for: %s", error)
             except Exception:
                 # Whatever it is: without this thread they never would be.
-                _log.exception("Silent agents cannot be noted.")
+                _log.exception("Neither silent agents nor old rows are looked for.")
+
+    def _forget(self) -> None:
+        """Remove messages and logs that are too old."""
+        if self._keep is None:
+            return
+        before = datetime.now(UTC) - self._keep
+        for rows in (self._store.messages, self._store.logs):
+            while rows.forget(before, at_most=_HANDFUL) == _HANDFUL:
+                if self._stopping.wait(_BREATH):
+                    return

@@ -6,6 +6,7 @@ __all__ = ["StreamingSettings", "load_streaming_settings"]
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
@@ -161,6 +162,14 @@ class StreamingSettings(Settings):
         purpose="time zone of times that come to the monitor without one",
         example="America/New_York",
     )
+    monitor_keep_days: int = setting(
+        "PP_MONITOR_KEEP_DAYS",
+        90,
+        purpose="days that the monitor keeps messages and logs, 0 for ever; all else stays",
+        example="365",
+        ge=0,
+        le=36500,
+    )
     catalogue: Annotated[Literal["embedded", "rucio"], BeforeValidator(lower_case)] = setting(
         "PP_CATALOGUE", "embedded", purpose="catalogue of datasets: embedded or rucio", example="rucio"
     )
@@ -271,6 +280,11 @@ class StreamingSettings(Settings):
     def zone(self) -> ZoneInfo:
         """Time zone of times without one."""
         return ZoneInfo(self.monitor_timezone)
+
+    @property
+    def monitor_keep(self) -> timedelta | None:
+        """How long the monitor keeps messages and logs; None for ever."""
+        return timedelta(days=self.monitor_keep_days) if self.monitor_keep_days else None
 
     @property
     def monitor_database_url(self) -> str:

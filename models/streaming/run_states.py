@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from models.streaming.strict_json import LONGEST_NAME, storable_text
+
 #: Messages that say how a run stands, in the order of those of one moment.
 _RANKS = {
     kind: rank
@@ -71,9 +73,8 @@ def follow(standing: RunStanding, message: Mapping[str, Any]) -> RunStanding:
     rank = _RANKS.get(str(message.get("msg_type")))
     if rank is None or standing.ended:
         return standing
-    tick = message.get("simulation_tick")
-    number = float(tick) if isinstance(tick, int | float) and not isinstance(tick, bool) else None
-    timestamp = str(message.get("timestamp") or "")
+    number = _number(message.get("simulation_tick"))
+    timestamp = _text(message.get("timestamp")) or ""
     if rank == _RANKS["end_run"]:
         return RunStanding("completed", "ended", None, number, timestamp, rank)
     phase = "physics" if rank else standing.phase or "initializing"
@@ -99,5 +100,14 @@ def _later(standing: RunStanding, tick: float | None, timestamp: str, rank: int)
     return True
 
 
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
 def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    return None if value is None else storable_text(str(value), longest=LONGEST_NAME)

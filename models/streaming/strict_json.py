@@ -1,8 +1,8 @@
-"""JSON as others send it, read so that every database can keep it."""
+"""JSON and text as others send them, so that every database can keep them."""
 
 from __future__ import annotations
 
-__all__ = ["read_json"]
+__all__ = ["LONGEST_NAME", "read_json", "storable_text"]
 
 import json
 import math
@@ -11,6 +11,9 @@ from typing import Any
 #: Levels of lists and objects within each other. Who stores them goes down
 #: through all of them again, with less room on the stack.
 _DEEPEST = 100
+
+#: Characters of a name. PostgreSQL has no index for much longer ones.
+LONGEST_NAME = 255
 
 
 def read_json(text: str | bytes) -> Any:
@@ -38,6 +41,19 @@ def read_json(text: str | bytes) -> Any:
         if not level:
             return value
     raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
+
+
+def storable_text(text: str, *, longest: int | None = None) -> str:
+    """Return text without the characters that a database does not take, and
+    no more of it than so many.
+
+    Parameters
+    ----------
+    text : `str`
+    longest : `int`, optional
+        Characters.
+    """
+    return text[:longest].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _refuse(constant: str) -> float:

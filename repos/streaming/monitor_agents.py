@@ -120,9 +120,15 @@ class SubscriberStore(Resource):
 
 
 def _mark_silent(connection: sa.Connection, now: datetime) -> None:
-    silent = AGENTS.c.last_heartbeat < now - SILENCE
+    # Whoever gives a sign of life just now has its row; to wait for it with a
+    # row of our own would be to wait for each other.
+    silent = (
+        sa.select(AGENTS.c.id)
+        .where(AGENTS.c.status != AgentStatus.EXITED, AGENTS.c.last_heartbeat < now - SILENCE)
+        .with_for_update(skip_locked=True)
+    )
     connection.execute(
         AGENTS.update()
-        .where(AGENTS.c.status != AgentStatus.EXITED, silent)
+        .where(AGENTS.c.id.in_(silent))
         .values(status=AgentStatus.EXITED, operational_state="EXITED", updated_at=now)
     )

@@ -102,7 +102,8 @@ class FileStore(Resource):
             return
         with writing(self.engine) as connection:
             present = {
-                row["file_id"]: row for row in _in_parts(connection, STF_FILES.c.file_id, [*by_id], lock=True)
+                row["file_id"]: row
+                for row in _in_parts(connection, STF_FILES.c.file_id, sorted(by_id), lock=True)
             }
             if missing := [id_ for id_ in by_id if id_ not in present]:
                 raise RefusedField("file_id", f"no file has the id {missing[0]} ({len(missing)} are missing)")

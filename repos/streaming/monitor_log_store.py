@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from models.streaming.strict_json import LONGEST_NAME, storable_text
 from repos.ledger_database import reading, writing
 from repos.streaming.monitor_rows import Page, Resource, Row, window
 from repos.streaming.monitor_tables import LOGS
@@ -19,7 +20,14 @@ class LogStore(Resource):
     """Lines of agents' logs."""
 
     def __init__(self, engine: sa.Engine) -> None:
-        super().__init__(engine, LOGS, title="app log", newest_first=True, order=LOGS.c.timestamp)
+        super().__init__(
+            engine,
+            LOGS,
+            title="app log",
+            newest_first=True,
+            order=LOGS.c.timestamp,
+            age=LOGS.c.timestamp,
+        )
 
     def add(self, values: Mapping[str, Any]) -> Row:
         """Keep a line."""
@@ -102,4 +110,5 @@ class LogStore(Resource):
 def _with_execution(values: Mapping[str, Any]) -> Row:
     extra = values.get("extra_data")
     execution_id = extra.get("execution_id") if isinstance(extra, Mapping) else None
-    return {**values, "execution_id": None if execution_id is None else str(execution_id)}
+    text = None if execution_id is None else storable_text(str(execution_id), longest=LONGEST_NAME)
+    return {**values, "execution_id": text}

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from models.errors import InvalidMessage, TemporarilyUnavailable
+from models.streaming.strict_json import storable_text
 from repos.streaming.monitor_http import MonitorHttp, NotSupported
 from repos.streaming.monitor_log_store import LogStore
 
@@ -179,14 +180,14 @@ class MonitorLogHandler(logging.Handler):
         if record.exc_info and record.exc_info[0] is not None:
             message = f"{message}\n{logging.Formatter().formatException(record.exc_info)}"
         about = {name: getattr(record, name, None) for name in _LABELS}
-        extra = {name: _clean(str(value)) for name, value in about.items() if value is not None}
+        extra = {name: storable_text(str(value)) for name, value in about.items() if value is not None}
         return {
             "app_name": self._app_name,
             "instance_name": self._instance_name(),
             "timestamp": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelno,
             "levelname": record.levelname,
-            "message": _clean(message[:_LONGEST]),
+            "message": storable_text(message, longest=_LONGEST),
             "module": record.module,
             "funcname": record.funcName,
             "lineno": record.lineno,
@@ -224,7 +225,3 @@ class MonitorLogHandler(logging.Handler):
             # Whatever it is: a line of the log is not worth an agent's thread.
             self._dropped += len(batch)
         return True
-
-
-def _clean(text: str) -> str:
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

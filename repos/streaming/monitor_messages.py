@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["MessageStore"]
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +20,7 @@ from repos.streaming.monitor_tables import AGENTS, MESSAGES, RUN_STATES
 
 #: Numbers that a run can have in the tables.
 _MAX_RUN = 2**63 - 1
+_RUN = re.compile("[0-9]{1,30}")
 
 
 class MessageStore(Resource):
@@ -26,7 +28,12 @@ class MessageStore(Resource):
 
     def __init__(self, engine: sa.Engine) -> None:
         super().__init__(
-            engine, MESSAGES, title="workflow message", key=MESSAGES.c.message_id, newest_first=True
+            engine,
+            MESSAGES,
+            title="workflow message",
+            key=MESSAGES.c.message_id,
+            newest_first=True,
+            age=MESSAGES.c.sent_at,
         )
 
     def record(self, messages: Sequence[RecordedMessage], heartbeats: Sequence[BusHeartbeat] = ()) -> None:
@@ -158,7 +165,7 @@ def _follow_runs(connection: sa.Connection, messages: Sequence[RecordedMessage])
     by_run: dict[int, list[RecordedMessage]] = {}
     for message in messages:
         run = message.run_id or ""
-        if message.is_successful and run.isascii() and run.isdigit() and int(run) <= _MAX_RUN:
+        if message.is_successful and _RUN.fullmatch(run) and int(run) <= _MAX_RUN:
             by_run.setdefault(int(run), []).append(message)
     for run_number, told in by_run.items():
         query = sa.select(RUN_STATES).where(RUN_STATES.c.run_number == run_number).with_for_update()

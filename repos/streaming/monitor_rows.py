@@ -72,6 +72,8 @@ class Resource:
         Whether rows are listed backwards.
     order : `sqlalchemy.Column`, optional
         By what they are listed; the primary key by default.
+    age : `sqlalchemy.Column`, optional
+        Since when a row is there, for rows that are not kept for ever.
     """
 
     def __init__(
@@ -83,11 +85,14 @@ class Resource:
         key: sa.Column[Any] | None = None,
         newest_first: bool = False,
         order: sa.Column[Any] | None = None,
+        age: sa.Column[datetime] | None = None,
     ) -> None:
         self.engine = engine
         self.table = table
         self.title = title
         (primary,) = table.primary_key.columns
+        self._primary = primary
+        self._age = age
         self.key: sa.Column[Any] = primary if key is None else key
         column = primary if order is None else order
         keys = (column,) if column is primary else (column, primary)
@@ -167,6 +172,22 @@ class Resource:
                     if link.column.table is self.table and _exists(connection, link.parent == key):
                         raise RefusedField("non_field_errors", f"{table.name} still refers to it.")
             return connection.execute(self.table.delete().where(self.key == key)).rowcount > 0
+
+    def forget(self, before: datetime, *, at_most: int) -> int:
+        """Remove rows from before a time, the oldest first; say how many.
+
+        Parameters
+        ----------
+        before : `datetime.datetime`
+            Aware.
+        at_most : `int`
+            Rows: others wait while they are removed.
+        """
+        if self._age is None:
+            raise TypeError(f"{self.table.name} is kept for ever")
+        old = sa.select(self._primary).where(self._age < before).order_by(self._age).limit(at_most)
+        with writing(self.engine) as connection:
+            return connection.execute(self.table.delete().where(self._primary.in_(old))).rowcount
 
     def settle(self, before: Row, values: Row) -> Row:
         """Return what is really changed in a row when this is asked for."""

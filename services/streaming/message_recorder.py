@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from models.errors import TemporarilyUnavailable
 from models.streaming.bus import ReceivedMessage
 from models.streaming.monitoring import BusHeartbeat, RecordedMessage
-from models.streaming.strict_json import read_json
+from models.streaming.strict_json import LONGEST_NAME, read_json, storable_text
 
 _log = logging.getLogger(__name__)
 
@@ -202,9 +202,11 @@ def _read(message: ReceivedMessage, received: datetime) -> RecordedMessage | Bus
         if not isinstance(body, dict):
             raise ValueError(f"it is a JSON {type(body).__name__}, not an object")
     except ValueError as error:
-        text = _clean(message.text[:_MOST_TEXT])
         return RecordedMessage(
-            **common, is_successful=False, error_message=_clean(str(error)), message_metadata={"text": text}
+            **common,
+            is_successful=False,
+            error_message=storable_text(str(error)),
+            message_metadata={"text": storable_text(message.text, longest=_MOST_TEXT)},
         )
     agent, status, kind = (_text(body.get(name)) for name in ("agent_name", "status", "msg_type"))
     if kind is None and agent and status:
@@ -227,11 +229,9 @@ def _read(message: ReceivedMessage, received: datetime) -> RecordedMessage | Bus
 
 
 def _text(value: Any) -> str | None:
-    """Return what a field says, as text that every database takes."""
+    """Return what a field says, as text that every database takes; the whole
+    of it is in the message's content.
+    """
     if value is None or isinstance(value, dict | list):
         return None
-    return _clean(str(value))
-
-
-def _clean(text: str) -> str:
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return storable_text(str(value), longest=LONGEST_NAME)

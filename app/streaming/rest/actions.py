@@ -17,7 +17,7 @@ from app.streaming.rest.answers import answer, plain_error, read_body, validated
 from app.streaming.rest.bodies import HeartbeatBody, NamespaceBody
 from app.streaming.rest.queries import JobsQuery
 from app.streaming.rest.resources import integer_key, not_found
-from models.errors import TemporarilyUnavailable
+from models.errors import InvalidConfiguration, TemporarilyUnavailable
 from models.streaming.job_listing import JobListing, JobQuery
 from repos.streaming.monitor_store import MonitorStore
 from services.streaming.workflow_records import JobSource
@@ -140,7 +140,13 @@ class Actions:
         return answer(tasks[0]) if tasks else plain_error(HTTPStatus.NOT_FOUND, "Not found.")
 
     def _find(self, query: JobQuery) -> JobListing:
-        return self._jobs.listed(query) if self._jobs is not None else JobListing(jobs=(), summary={})
+        if self._jobs is None:
+            return JobListing(jobs=(), summary={})
+        try:
+            return self._jobs.listed(query)
+        except InvalidConfiguration as error:
+            # Such as the database of an agent that has not run yet.
+            raise TemporarilyUnavailable(f"jobs cannot be listed: {error}") from error
 
 
 def _tasks(listing: JobListing) -> list[dict[str, Any]]:

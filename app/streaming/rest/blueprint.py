@@ -44,7 +44,7 @@ def create_rest_blueprint(
     zone : `zoneinfo.ZoneInfo`
         That of times that come without one.
     token : `str`, optional
-        Of those who write. Everybody may read, and write to the logs.
+        Of those who write. Everybody may read, and add to the logs.
     jobs : `services.streaming.workflow_records.JobSource`, optional
     stream : `app.streaming.rest.stream.MessageStream`, optional
         Made here if not given; its maker ends it.
@@ -59,7 +59,8 @@ def create_rest_blueprint(
     def admit() -> Response | None:
         # Beside pages and visits, whose limit is another.
         request.max_content_length = MAX_BODY
-        open_to_all = request.method in _READS or request.path.startswith("/api/logs/")
+        logs = request.method == "POST" and request.path.rstrip("/") == "/api/logs"
+        open_to_all = request.method in _READS or logs
         return None if open_to_all or token is None else _check_token(token)
 
     blueprint.register_error_handler(HTTPException, http_error)

@@ -30,7 +30,7 @@ from uuid import UUID, uuid4
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
-from app.streaming.rest.values import Count, Free, Integer, Json, Moment, Name, Number, Uuid
+from app.streaming.rest.values import Count, Free, Integer, Json, Label, Moment, Name, Number, Uuid
 from models.streaming.monitoring import AgentStatus, StfStatus
 
 
@@ -192,15 +192,15 @@ class MessageBody(Body):
     """A message of the bus."""
 
     message_id: Uuid = Field(default_factory=uuid4)
-    message_type: Free | None = None
-    sender_agent: Free | None = None
-    recipient_agent: Free | None = None
-    namespace: Free | None = None
-    execution_id: Free | None = None
-    run_id: Free | None = None
+    message_type: Label | None = None
+    sender_agent: Label | None = None
+    recipient_agent: Label | None = None
+    namespace: Label | None = None
+    execution_id: Label | None = None
+    run_id: Label | None = None
     message_content: dict[str, Any] = Field(default_factory=dict)
     message_metadata: Json = None
-    queue_name: Free | None = None
+    queue_name: Label | None = None
     is_successful: bool = True
     error_message: Free | None = None
 
@@ -241,7 +241,7 @@ class HeartbeatBody(Body):
     pid: Integer | None = None
     hostname: Free | None = None
     operational_state: Free | None = None
-    namespace: Free | None = None
+    namespace: Label | None = None
     metadata: Json = None
     mq_connected: bool | None = None
 

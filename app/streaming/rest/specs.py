@@ -14,8 +14,10 @@ from app.streaming.rest.resources import Listing, RowViews, Views, integer_key
 from repos.streaming.monitor_rows import Page
 from repos.streaming.monitor_store import MonitorStore
 
-#: Messages and lines of logs in a list that asks for no number of them.
+#: Messages and lines of logs in a list that asks for no number of them; and
+#: files, of which agents in the field look for theirs among all.
 _MOST = 10_000
+_MOST_FILES = 100_000
 
 
 def resource_views(store: MonitorStore, *, zone: ZoneInfo) -> list[Views]:
@@ -90,7 +92,7 @@ def resource_views(store: MonitorStore, *, zone: ZoneInfo) -> list[Views]:
         store.files,
         bodies.StfFileBody,
         UUID,
-        Listing(queries.FileQuery, store.files.listed, enveloped=True),
+        Listing(queries.FileQuery, _Files(store), enveloped=True),
     )
     logs = RowViews(
         "logs",
@@ -117,6 +119,18 @@ class _Messages:
         if limit is None and not {"execution_id", "run_id"} & {*wanted}:
             limit = _MOST
         return self._messages.listed(limit=limit, **wanted)
+
+
+class _Files:
+    """Files: all of a run, else those that were registered last."""
+
+    def __init__(self, store: MonitorStore) -> None:
+        self._files = store.files
+
+    def __call__(self, *, limit: int | None = None, **wanted: Any) -> Page:
+        if limit is None and "run_number" not in wanted:
+            limit = _MOST_FILES
+        return self._files.listed(limit=limit, **wanted)
 
 
 class _Runs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Count", "Free", "Integer", "Json", "Moment", "Name", "Number", "Uuid"]
+__all__ = ["Count", "Free", "Integer", "Json", "Label", "Moment", "Name", "Number", "Uuid"]
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -11,8 +11,13 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
+from models.streaming.strict_json import LONGEST_NAME
+
 #: Integers that the databases have.
 _MAX = 2**63 - 1
+#: Times that the databases have, wherever they are.
+_FIRST = datetime(1, 1, 3, tzinfo=UTC)
+_LAST = datetime(9999, 12, 30, tzinfo=UTC)
 
 
 def _storable(text: str) -> str:
@@ -71,7 +76,12 @@ def _moment(value: Any, info: ValidationInfo) -> datetime:
         if moment.tzinfo is None:
             zone: ZoneInfo = (info.context or {})["zone"]
             moment = moment.replace(tzinfo=zone)
-        return moment.astimezone(UTC)
+        moment = moment.astimezone(UTC)
+        # The first and the last day are in no year elsewhere, and a database
+        # may show times as they are elsewhere.
+        if not _FIRST <= moment < _LAST:
+            raise ValueError
+        return moment
     except (ValueError, OverflowError):
         raise ValueError(
             "Datetime has wrong format. Use one of these formats instead: "
@@ -92,8 +102,10 @@ Name = Annotated[
     BeforeValidator(_string),
     AfterValidator(_not_blank),
     AfterValidator(_storable),
-    Field(max_length=255),
+    Field(max_length=LONGEST_NAME),
 ]
+#: Text that may name something.
+Label = Annotated[str, BeforeValidator(_string), AfterValidator(_storable), Field(max_length=LONGEST_NAME)]
 #: Text of any length.
 Free = Annotated[str, BeforeValidator(_string), AfterValidator(_storable)]
 Integer = Annotated[int, BeforeValidator(_integer)]

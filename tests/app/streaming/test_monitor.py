@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -26,6 +26,7 @@ from app.streaming.rest.stream import MessageStream
 from config.streaming.settings import load_streaming_settings
 from models.errors import TemporarilyUnavailable
 from models.streaming.messages import RUN_TOPIC, naive_timestamp
+from models.streaming.monitoring import RecordedMessage
 from repos.streaming.database import create_streaming_engine
 from repos.streaming.local_bus import LocalBroker
 from repos.streaming.monitor_client import MonitorClient
@@ -49,9 +50,9 @@ def store(tmp_path: Path) -> MonitorStore:
     return MonitorStore.on(create_streaming_engine(f"sqlite:///{tmp_path}/monitor.db"))
 
 
-def make(store: MonitorStore, bus: Bus | None = None) -> tuple[FlaskClient, MonitorService]:
+def make(store: MonitorStore, bus: Bus | None = None, **options: Any) -> tuple[FlaskClient, MonitorService]:
     stream = MessageStream(store.messages, zone=ZoneInfo("UTC"))
-    service = MonitorService(store=store, stream=stream, bus=bus, topic=RUN_TOPIC)
+    service = MonitorService(store=store, stream=stream, bus=bus, topic=RUN_TOPIC, **options)
     app = create_monitor_app(store, service=service, stream=stream, zone=ZoneInfo("UTC"))
     assert app.extensions[SERVICE] is service
     return app.test_client(), service
@@ -101,6 +102,26 @@ class TestApplication:
             until(lambda: store.agents.listed(status="EXITED").total)
         finally:
             service.close()
+
+    def test_what_is_old_is_forgotten(self, store: MonitorStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(monitor_service, "_SWEEP", 0.01)
+        monkeypatch.setattr(monitor_service, "_HANDFUL", 2)
+        now = datetime.now(UTC)
+        for days in (40, 31, 30.1, 29):
+            at = now - timedelta(days=days)
+            store.messages.record([RecordedMessage(sent_at=at, queue_name="q")])
+            line = {"app_name": "a", "instance_name": "i", "timestamp": at, "message": "m"}
+            store.logs.add({**line, "level": 20, "levelname": "INFO"})
+        _, forever = make(store)
+        _, service = make(store, keep=timedelta(days=30))
+        forever.start()
+        service.start()
+        try:
+            until(lambda: store.messages.listed().total == 1 and store.logs.listed().total == 1)
+        finally:
+            forever.close()
+            service.close()
+        assert store.messages.find()[0]["sent_at"] > now - timedelta(days=30)
 
 
 class _Process:

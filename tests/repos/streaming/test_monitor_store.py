@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import secrets
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from uuid import uuid4
 import pytest
 
 from models.errors import InvalidMessage
+from models.streaming.bus import ReceivedMessage
 from models.streaming.monitoring import (
     AgentReport,
     AgentState,
@@ -29,6 +33,7 @@ from repos.streaming.embedded_monitor import EmbeddedMonitor
 from repos.streaming.monitor_rows import AlreadyThere, RefusedField
 from repos.streaming.monitor_store import MonitorStore
 from repos.streaming.monitor_tables import AGENTS
+from services.streaming.message_recorder import MessageRecorder
 from tests.servers import unique_name
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 7, tzinfo=UTC)
@@ -341,6 +346,32 @@ class TestMessages:
         assert len(store.messages.following(0, limit=2)) == 2
         assert len(store.messages.following(0, message_types=["stf_gen"], run_ids=[str(RUN)], limit=9)) == 2
 
+    def test_whatever_a_run_tells_is_kept(self, store: MonitorStore, monitor: EmbeddedMonitor) -> None:
+        recorder = MessageRecorder(store.messages)
+        long = secrets.token_hex(9000)
+        bodies: list[dict[str, Any]] = [
+            {"run_id": long, "execution_id": long},
+            {"run_id": "9" * 5000},
+            {"run_id": str(RUN), "simulation_tick": 10**400, "timestamp": long, "state": "r\0n"},
+            {"run_id": str(RUN), "simulation_tick": 7.0, "substate": "\ud800"},
+        ]
+        for body in bodies:
+            text = json.dumps({"msg_type": "start_run", **body})
+            recorder.receive(ReceivedMessage("/topic/epictopic", text))
+        recorder.receive(ReceivedMessage("/topic/x", json.dumps({"agent_name": long, "status": "OK"})))
+        assert (store.messages.listed().total, store.agents.listed().total) == (4, 1)
+        state = monitor.run_state(RUN)
+        assert state is not None and (state.phase, state.substate) == ("physics", "?")
+
+    def test_old_ones_are_forgotten_a_few_at_once(self, store: MonitorStore) -> None:
+        days = [NOW - timedelta(days=day) for day in (5, 4, 3, 1)]
+        store.messages.record([message(broker_id=str(at), at=at) for at in days])
+        before = NOW - timedelta(days=2)
+        assert [store.messages.forget(before, at_most=2) for _ in range(3)] == [2, 1, 0]
+        assert [row["sent_at"] for row in store.messages.find()] == [days[-1]]
+        with pytest.raises(TypeError, match="for ever"):
+            store.runs.forget(before, at_most=2)
+
 
 class TestAgents:
     def report(self, monitor: EmbeddedMonitor, name: str = "data-agent-alice-1", **fields: Any) -> None:
@@ -373,6 +404,20 @@ class TestAgents:
         store.agents.mark_silent()
         assert store.agents.listed(instance_name="silent").items[0]["status"] == "EXITED"
         assert store.agents.listed(status="OK").items[0]["instance_name"] == "alive"
+
+    def test_many_that_come_back_do_not_wait_for_each_other(
+        self, store: MonitorStore, monitor: EmbeddedMonitor
+    ) -> None:
+        names = [f"a{number}" for number in range(4)]
+        for _ in range(5):
+            for name in names:
+                self.report(monitor, name)
+            with writing(store.agents.engine) as connection:
+                long_ago = datetime.now(UTC) - timedelta(hours=1)
+                connection.execute(AGENTS.update().values(last_heartbeat=long_ago))
+            with ThreadPoolExecutor(len(names)) as pool:
+                assert [*pool.map(lambda name: self.report(monitor, name), names)] == [None] * 4
+            assert len(store.agents.alive("n")) == len(names)
 
     def test_over_the_bus(self, store: MonitorStore) -> None:
         beat = BusHeartbeat(agent_name="a", agent_type="x", status="OK", received=NOW)
@@ -417,6 +462,12 @@ class TestLogs:
             ({"instance_name": "nobody"}, []),
         ]:
             assert [row["message"] for row in store.logs.listed(**wanted).items] == texts, wanted
+
+    def test_an_execution_that_no_database_takes(self, store: MonitorStore) -> None:
+        for text in ("a\0b", "\ud800", secrets.token_hex(9000)):
+            row = store.logs.add(self.line("x", extra_data={"execution_id": text}))
+            assert row["extra_data"] == {"execution_id": text}
+        assert store.logs.listed(execution_id="a\ufffdb").total == 1
 
     def test_who_wrote_how_much(self, store: MonitorStore) -> None:
         store.logs.add_all([self.line("a"), self.line("b"), self.line("c", logging.ERROR)])

@@ -101,6 +101,15 @@ class TestMessages:
             assert not any("\0" in str(value) for value in texts.values())
             json.dumps(texts, default=str, ensure_ascii=False).encode()
 
+    def test_a_name_is_as_long_as_an_index_takes(self, sink: _Sink) -> None:
+        text = "x" * 10_000
+        MessageRecorder(sink).receive(message({**STF_GEN, "execution_id": text, "run_id": "9" * 5000}))
+        MessageRecorder(sink).receive(message({"agent_name": text, "agent_type": text, "status": text}))
+        (kept,), (beat,) = sink.messages, sink.heartbeats
+        assert (len(kept.execution_id or ""), len(kept.run_id or "")) == (255, 255)
+        assert kept.message_content is not None and kept.message_content["execution_id"] == text
+        assert {len(beat.agent_name), len(beat.agent_type), len(beat.status)} == {255}
+
 
 class TestHeartbeats:
     def test_a_name_and_a_status_are_a_sign_of_life(self, sink: _Sink) -> None:

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.streaming.rest import blueprint as blueprint_module
-from models.errors import TemporarilyUnavailable
+from app.streaming.rest import specs
+from models.errors import InvalidConfiguration, TemporarilyUnavailable
 from models.streaming.job_listing import JobListing, JobQuery, ListedJob
 from models.streaming.monitoring import RecordedMessage
 from repos.streaming.monitor_store import MonitorStore
@@ -209,7 +210,11 @@ class TestToken:
 
     def test_logs_are_open_to_all(self, make_client: Callable[..., FlaskClient]) -> None:
         client = make_client(token="secret")
-        assert client.post("/api/logs/", json={}).status_code == 400
+        for path in ("/api/logs/", "/api/logs"):
+            assert client.post(path, json={}).status_code == 400
+        # To be written to, not to be written over.
+        for method in ("PUT", "PATCH", "DELETE"):
+            assert client.open("/api/logs/1/", method=method, json={}).status_code == 401
 
 
 class TestTimes:
@@ -230,7 +235,9 @@ class TestTimes:
         run = post_run(client, start_time=text)
         assert client.get(f"/api/runs/{run}/").json["start_time"] == read
 
-    @pytest.mark.parametrize("text", ["", "yesterday", 5, None, "0001-01-01T00:00:00+14:00", ["x"]])
+    @pytest.mark.parametrize(
+        "text", ["", "yesterday", 5, None, "0001-01-01T00:00:00+14:00", "0001-01-02", "9999-12-31", ["x"]]
+    )
     def test_as_they_are_not(self, client: FlaskClient, text: object) -> None:
         response = client.post("/api/runs/", json={"run_number": 1, "start_time": text})
         assert response.status_code == 400 and "Datetime has wrong format" in response.json["start_time"][0]
@@ -264,6 +271,15 @@ class TestFiles:
         assert (after["status"], after["metadata"]) == ("processed", {"sequence": 1, "panda_job_id": "3"})
         assert client.patch("/api/stf-files/", json={}).status_code == 400
         assert client.patch("/api/stf-files/", json=[{"file_id": "x"}]).status_code == 400
+
+    def test_all_of_a_run_or_the_newest(self, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(specs, "_MOST_FILES", 2)
+        run = post_run(client)
+        client.post("/api/stf-files/", json=[{"run": run, "stf_filename": f"{i}"} for i in range(3)])
+        newest = client.get("/api/stf-files/?status=registered")
+        assert [row["stf_filename"] for row in newest.json] == ["2", "1"]
+        assert newest.headers["X-Total-Count"] == "3"
+        assert len(client.get("/api/stf-files/?run_number=100010").json) == 3
 
     def test_filters_and_pages(self, client: FlaskClient) -> None:
         run = post_run(client)
@@ -372,6 +388,11 @@ class TestMessagesAndLogs:
         one = client.get(f"/api/workflow-messages/{rows[0]['message_id']}/").json
         assert one == rows[0]
 
+    @pytest.mark.parametrize("name", ["execution_id", "run_id", "sender_agent"])
+    def test_a_name_that_is_too_long_for_an_index(self, client: FlaskClient, name: str) -> None:
+        response = client.post("/api/workflow-messages/", json={name: "x" * 256})
+        assert response.status_code == 400 and [*response.json] == [name]
+
     def test_logs_one_by_one_and_many(self, client: FlaskClient) -> None:
         line = {
             "app_name": "base_agent",
@@ -430,6 +451,14 @@ class TestJobs:
         assert (task["jeditaskid"], task["jobs"]) == (7, {"finished": 3})
         assert client.get("/api/panda/tasks/7/").json["jobs"] == {"finished": 3}
         assert client.get("/api/panda/tasks/x/").status_code == 404
+
+    def test_while_those_who_know_have_not_run(self, make_client: Callable[..., FlaskClient]) -> None:
+        class Nobody:
+            def listed(self, query: JobQuery) -> JobListing:
+                raise InvalidConfiguration("there is no database")
+
+        response = make_client(jobs=Nobody()).get("/api/panda/jobs/")
+        assert response.status_code == 503 and "no database" in response.json["detail"]
 
     def test_without_any(self, client: FlaskClient) -> None:
         assert client.get("/api/panda/jobs/").json["items"] == []
