@@ -148,6 +148,26 @@ class DataStore:
         with reading(self._engine) as connection:
             return {FileState(state): count for state, count in connection.execute(query)}
 
+    def in_hand(self) -> int:
+        """Return how many files are on their way, of all runs that are not
+        finished.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the database cannot be reached.
+        """
+        runs = sa.select(DATA_RUNS.c.run_id).where(
+            DATA_RUNS.c.namespace == self._namespace, DATA_RUNS.c.finished.is_(None)
+        )
+        query = sa.select(sa.func.count()).where(
+            DATA_FILES.c.namespace == self._namespace,
+            DATA_FILES.c.run_id.in_(runs),
+            DATA_FILES.c.state.in_([FileState.ANNOUNCED, FileState.CATALOGUED]),
+        )
+        with reading(self._engine) as connection:
+            return int(connection.execute(query).scalar_one())
+
     def next_due(self, run_id: str) -> datetime | None:
         """Return when the next announced file of a run is to be looked at;
         None if there is none that waits for a time.

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from models.streaming.data_runs import DataRun, FileState
+from models.streaming.data_runs import DataRun
 from models.streaming.messages import Message
 from models.streaming.monitoring import AgentState
 from models.streaming.names import DEFAULT_SCOPE
@@ -184,15 +184,11 @@ class DataAgent:
         return list(dict.fromkeys([self._container, *others]))
 
     def _describe(self, runs: Sequence[DataRun]) -> AgentFacts:
-        in_hand = 0
-        for run in runs:
-            counts = self._store.counts(run.run_id)
-            in_hand += counts.get(FileState.ANNOUNCED, 0) + counts.get(FileState.CATALOGUED, 0)
         names = ", ".join(run.run_id for run in runs[:5])
         return AgentFacts(
             state=AgentState.PROCESSING if runs else AgentState.READY,
             description=f"Data agent. In hand: run {names}." if runs else "Data agent.",
-            current_stf_count=in_hand,
+            current_stf_count=self._store.in_hand(),
             total_stf_processed=self._to_monitor.registered,
             trouble=self._progress.trouble,
         )

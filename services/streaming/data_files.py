@@ -77,7 +77,7 @@ class CatalogueFiles:
         models.errors.TemporarilyUnavailable
             Raised if the catalogue is away.
         """
-        files = self._store.files(run.run_id, FileState.ANNOUNCED, due=self._now(), limit=self._batch)
+        files = self._due(run)
         if not files:
             return False
         there: list[DataFile] = []
@@ -100,6 +100,17 @@ class CatalogueFiles:
         if there:
             self._add(run, there, found)
         return len(files) == self._batch or size > _BYTES
+
+    def _due(self, run: DataRun) -> Sequence[DataFile]:
+        now = self._now()
+        files = self._store.files(run.run_id, FileState.ANNOUNCED, due=now, limit=self._batch)
+        if files:
+            return files
+        due = self._store.next_due(run.run_id)
+        if due is None or due <= now + timedelta(seconds=_BACK_OFF[1]):
+            return []
+        # Nobody waits that long: the clock was set back.
+        return self._store.files(run.run_id, FileState.ANNOUNCED, limit=self._batch)
 
     def _look(self, run: DataRun, containers: Sequence[str], file: DataFile) -> tuple[str, FoundFile | None]:
         # Of a large file that is still being written only the size is looked at.

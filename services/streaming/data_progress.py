@@ -11,23 +11,20 @@ __all__ = ["DataLimits", "RunProgress"]
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from models.errors import InvalidMessage, TemporarilyUnavailable
+from models.errors import InvalidMessage, PromptProcessingError
 from models.streaming.data_runs import Changes, DataRun, FileState
 from models.streaming.datasets import DatasetId
 from services.streaming.catalogue import Catalogue
 from services.streaming.data_closing import RunClosing
+from services.streaming.data_failures import Failures
 from services.streaming.data_files import CatalogueFiles, MonitorFiles
 from services.streaming.data_intake import labels
 from services.streaming.data_runs import RunStore
 from services.streaming.monitor import Monitor
 
 _log = logging.getLogger(__name__)
-
-#: Seconds before a catalogue or monitor that failed is asked again, at first
-#: and at most.
-_BACK_OFF = (0.5, 30.0)
 
 _Step = Callable[[DataRun], tuple[DataRun, float | None]]
 
@@ -101,14 +98,12 @@ class RunProgress:
         self._closing = closing
         self._now = now
         self._limits = limits
-        self._failures: dict[tuple[str, str], tuple[int, datetime, str]] = {}
+        self._failures = Failures()
 
     @property
     def trouble(self) -> str | None:
         """What the catalogue or the monitor said last that failed."""
-        for _, _, error in list(self._failures.values()):
-            return error
-        return None
+        return self._failures.trouble
 
     def advance(self, run: DataRun) -> float | None:
         """Do what is due for a run; return the seconds until more is, None if
@@ -120,7 +115,8 @@ class RunProgress:
             Raised if the agent's own database is away.
         """
         patience = (run.first_seen - self._now()).total_seconds() + self._limits.courtesy
-        if not run.announced and patience > 0:
+        # More than all of it: the clock was set back.
+        if not run.announced and 0 < patience <= self._limits.courtesy:
             return patience
         dues: list[float | None] = []
         for part, step, give_up in (
@@ -134,28 +130,34 @@ class RunProgress:
     def _guarded(
         self, run: DataRun, part: str, step: _Step, give_up: Callable[[DataRun, str], DataRun]
     ) -> tuple[DataRun, float | None]:
-        key = run.run_id, part
-        attempts, due, _ = self._failures.get(key, (0, self._now(), ""))
-        if due > self._now():
-            return run, (due - self._now()).total_seconds()
+        if (wait := self._failures.wait(run.run_id, part, self._now())) > 0:
+            return run, wait
         try:
             run, seconds = step(run)
-        except (TemporarilyUnavailable, InvalidMessage) as error:
+        except Exception as error:
             # The step may have stored something before it failed.
             run = self._store.runs([run.run_id])[run.run_id]
-            if isinstance(error, InvalidMessage) and self._closing.overdue(run):
+            refused = isinstance(error, InvalidMessage)
+            if refused and self._closing.overdue(run):
                 given_up = give_up(run, str(error))
                 if given_up is not run:
-                    self._failures.pop(key, None)
+                    self._failures.over(run.run_id, part)
                     return given_up, 0.0
-            first, longest = _BACK_OFF
-            wait = min(longest, first * 2 ** min(attempts, 10))
-            self._failures[key] = attempts + 1, self._now() + timedelta(seconds=wait), str(error)
-            if attempts == 0:
-                _log.error("Run %s: the %s fails: %s", run.run_id, part, error, extra=labels(run))
-            return run, wait
-        if self._failures.pop(key, None):
+            said = str(error) or type(error).__name__
+            if self._failures.add(run.run_id, part, said, self._now(), refused=refused) == 1:
+                _log.error(
+                    "Run %s: the %s fails: %s",
+                    run.run_id,
+                    part,
+                    said,
+                    extra=labels(run),
+                    exc_info=None if isinstance(error, PromptProcessingError) else error,
+                )
+            return run, self._failures.wait(run.run_id, part, self._now())
+        if self._failures.over(run.run_id, part):
             _log.info("Run %s: the %s works again.", run.run_id, part, extra=labels(run))
+            # Others waited for this.
+            return run, 0.0
         return run, seconds
 
     def _with_catalogue(self, run: DataRun) -> tuple[DataRun, float | None]:

@@ -40,6 +40,11 @@ class RunStore(Protocol):
     def counts(self, run_id: str) -> Mapping[FileState, int]:
         """Return how many files of a run are in each state."""
 
+    def in_hand(self) -> int:
+        """Return how many files are on their way, of all runs that are not
+        finished.
+        """
+
     def next_due(self, run_id: str) -> datetime | None:
         """Return when the next announced file of a run is to be looked at;
         None if there is none that waits for a time.

@@ -88,10 +88,13 @@ def test_files(store: DataStore) -> None:
     assert store.files("1", FileState.ANNOUNCED, limit=1) == [file(1)]
     assert store.files("1", FileState.REGISTERED) == [done]
     assert store.counts("1") == {FileState.ANNOUNCED: 2, FileState.REGISTERED: 1}
+    assert store.in_hand() == 2
     assert store.next_due("1") == late.due
     assert store.next_due("2") is None
     assert store.known("1", [done.filename, "other"]) == {done.filename: FileState.REGISTERED}
     assert len(store.known("1")) == 3
+    store.save(Changes(runs=[run(finished=NOW)]))
+    assert store.in_hand() == 0
 
 
 def test_namespaces_do_not_mix(engine: sa.Engine, store: DataStore) -> None:

@@ -350,6 +350,71 @@ def test_monitor_that_is_away_leaves_no_dataset_open(world: DataWorld) -> None:
     assert world.run(RUN).finished and len(world.outbox()) == 1
 
 
+def test_monitor_that_is_away_is_asked_about_one_run_only(
+    world: DataWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question may take ten seconds: a night's runs would keep it from files that come."""
+    asked: list[int] = []
+    check = world.monitor._check
+
+    def open_run(run_number: int, **_: Any) -> None:
+        asked.append(run_number)
+        check()
+
+    world.monitor.away = True
+    with monkeypatch.context() as patch:
+        patch.setattr(world.monitor, "open_run", open_run)
+        for number in range(100010, 100030):
+            world.agent.receive(world.announce(str(number), 1))
+        world.work()
+        assert len(asked) == 20
+        asked.clear()
+        world.pass_time(300.0)
+        assert len(asked) < 20 and len(set(asked)) == len(asked)
+        asked.clear()
+        world.agent.receive(world.announce(RUN, 3))
+        world.work()
+        assert world.run(RUN).complete and asked == [int(RUN)]
+    world.monitor.away = False
+    world.pass_time(31.0)
+    assert world.store.unfinished() == []
+    assert len(world.outbox()) == 21
+
+
+def test_an_answer_that_nobody_foresaw_stops_no_other_run(
+    world: DataWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    create = world.catalogue.create_dataset
+
+    def create_dataset(dataset: DatasetId, *, lifetime: float) -> None:
+        if dataset.name == f"swf.{RUN}.run":
+            raise KeyError("bytes")
+        create(dataset, lifetime=lifetime)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.catalogue, "create_dataset", create_dataset)
+        world.agent.receive([*world.announce(RUN, 3), *world.announce("100010", 2)])
+        world.pass_time(40.0)
+        assert world.run("100010").complete
+        assert "the catalogue fails: 'bytes'" in errors(caplog)
+    world.pass_time(31.0)
+    assert world.run(RUN).complete
+
+
+def test_clock_that_is_set_back(world: DataWorld) -> None:
+    """Nothing waits for the time that it was."""
+    world.catalogue.away = [f"swf.{RUN}.run"]
+    world.agent.receive([*world.announce(RUN, 1), *world.announce("100010", 1)[1:]])
+    world.agent.receive([world.imminent("100011"), world.stf_gen("100011", 1)])
+    world.work()
+    world.write("100011", 1)
+    world.catalogue.away = []
+    world.clock.pass_(-3600.0)
+    world.pass_time(20.0)
+    assert world.run(RUN).complete
+    assert world.dataset("100010") and world.dataset("100011")
+
+
 def test_refused_file(world: DataWorld, caplog: pytest.LogCaptureFixture) -> None:
     world.catalogue.refuses = {NAMES[1]}
     world.agent.receive(world.announce(RUN, 3))
