@@ -152,15 +152,14 @@ class RucioCatalogue:
 
     def _add(self, client: Client, dataset: DatasetId, file: CatalogueFile) -> None:
         self._storage.put(client, dataset, file)
+        for key, value in (*file.metadata.items(), ("guid", file.guid)):
+            client.set_metadata(dataset.scope, file.name, key=key, value=value)
+        did = {"scope": dataset.scope, "name": file.name}
         try:
-            for key, value in (*file.metadata.items(), ("guid", file.guid)):
-                client.set_metadata(dataset.scope, file.name, key=key, value=value)
-        except rucio.DataIdentifierNotFound as error:
-            raise InvalidMessage(
-                f"{file.name} was uploaded but not registered: Rucio does not register files of a "
-                "deterministic storage element whose place is given; unset PP_XROOTD_DOOR"
-            ) from error
-        with suppress(rucio.FileAlreadyExists):
-            client.add_files_to_dataset(
-                dataset.scope, dataset.name, files=[{"scope": dataset.scope, "name": file.name}], rse=None
-            )
+            with suppress(rucio.FileAlreadyExists):
+                client.add_files_to_dataset(dataset.scope, dataset.name, files=[did], rse=None)
+        except rucio.UnsupportedOperation:
+            # A dataset that is closed refuses even what is in it.
+            parents = client.list_parent_dids(dataset.scope, file.name)
+            if dataset not in [DatasetId(parent["scope"], parent["name"]) for parent in parents]:
+                raise

@@ -13,15 +13,14 @@ from rucio.common import exception as rucio
 from models.errors import InvalidMessage, TemporarilyUnavailable
 
 #: What another try would not change. Everything else might: the server, or
-#: the storage, is away or fails, or somebody sets right what we may do.
+#: the storage, is away or fails, or somebody sets right what we may do, or
+#: makes the scope or the storage element that is not there.
 _FOR_GOOD: tuple[type[BaseException], ...] = (
     rucio.DataIdentifierAlreadyExists,
     rucio.FileConsistencyMismatch,
     rucio.FileReplicaAlreadyExists,
     rucio.InputValidationError,
     rucio.InvalidObject,
-    rucio.RSENotFound,
-    rucio.ScopeNotFound,
     rucio.UnsupportedOperation,
     rucio.UnsupportedStatus,
 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 __all__ = ["RucioStorage", "RucioUpload", "Xrootd", "XrootdCopy"]
 
 import logging
-from pathlib import PurePosixPath
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from rucio.client.client import Client
@@ -72,21 +74,35 @@ class RucioUpload:
         }
         if self._door and self._folder:
             item["pfn"] = _pfn(self._door, self._folder, dataset, file)
+        try:
+            if not self._upload(client, item):
+                self._finish(client, dataset, file)
+            self._keep(client, dataset, file)
+        except rucio.DataIdentifierNotFound as error:
+            raise InvalidMessage(
+                f"{file.name} was uploaded but not registered: Rucio does not register files of a "
+                "deterministic storage element whose place is given; unset PP_XROOTD_DOOR"
+            ) from error
+
+    def _upload(self, client: Client, item: dict[str, Any]) -> bool:
+        """Upload a file; say whether that was needed."""
         traces: list[dict[str, Any]] = []
         try:
             UploadClient(client, logger=_log).upload([item], traces_copy_out=traces)
         except rucio.NoFilesUploaded as error:
             reason = traces[-1].get("stateReason") if traces else None
-            if reason != _THERE:
-                raise TemporarilyUnavailable(
-                    f"{file.name} is not uploaded: {reason or 'see the log'}"
-                ) from error
-            self._finish(client, dataset, file)
+            if reason == _THERE:
+                return False
+            name = item["did_name"]
+            raise TemporarilyUnavailable(f"{name} is not uploaded: {reason or 'see the log'}") from error
+        except rucio.InputValidationError as error:
+            if Path(item["path"]).is_file():
+                raise
+            raise TemporarilyUnavailable(f"{item['path']} cannot be read any more") from error
+        return True
 
     def _finish(self, client: Client, dataset: DatasetId, file: CatalogueFile) -> None:
-        meta = client.get_metadata(dataset.scope, file.name)
-        if meta["bytes"] != file.size_bytes or int(meta["adler32"], 16) != int(file.adler32, 16):
-            raise InvalidMessage(f"Rucio has another file {dataset.scope}:{file.name}")
+        _compare(client.get_metadata(dataset.scope, file.name), dataset, file)
         replica = {
             "scope": dataset.scope,
             "name": file.name,
@@ -95,6 +111,15 @@ class RucioUpload:
             "state": "A",
         }
         client.update_replicas_states(self._rse, files=[replica])
+
+    def _keep(self, client: Client, dataset: DatasetId, file: CatalogueFile) -> None:
+        """Make the rule by which a file is kept, if an earlier life did not
+        come to that: Rucio's client makes it for files that are new.
+        """
+        if not any(True for _ in client.list_did_rules(dataset.scope, file.name)):
+            did = {"scope": dataset.scope, "name": file.name}
+            with suppress(rucio.DuplicateRule):
+                client.add_replication_rule([did], copies=1, rse_expression=self._rse)
 
 
 class Xrootd(Protocol):
@@ -152,7 +177,11 @@ class XrootdCopy:
         ------
         models.errors.TemporarilyUnavailable
             Raised if it cannot be stored now.
+        models.errors.InvalidMessage
+            Raised if there is another file of this name, which stays.
         """
+        with suppress(rucio.DataIdentifierNotFound):
+            _compare(client.get_metadata(dataset.scope, file.name), dataset, file)
         _check(
             f"make the folder of {dataset.name}",
             self._files.mkdir(str(PurePosixPath(self._folder, dataset.name)), self._parents),
@@ -167,6 +196,11 @@ class XrootdCopy:
 
 def _pfn(door: str, folder: str, dataset: DatasetId, file: CatalogueFile) -> str:
     return f"{door}{PurePosixPath(folder, dataset.name, file.name)}"
+
+
+def _compare(meta: Mapping[str, Any], dataset: DatasetId, file: CatalogueFile) -> None:
+    if meta["bytes"] != file.size_bytes or int(meta["adler32"], 16) != int(file.adler32, 16):
+        raise InvalidMessage(f"Rucio has another file {dataset.scope}:{file.name}")
 
 
 def _check(what: str, answer: tuple[Any, Any]) -> None:

@@ -36,6 +36,7 @@ class RucioDouble:
     contents: dict[str, list[str]] = field(default_factory=dict)
     replicas: dict[str, str] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
+    rules: list[str] = field(default_factory=list)
     #: Paths that begin like this are answered with 500, so many times.
     failing: dict[str, int] = field(default_factory=dict)
     tokens: bool = True
@@ -79,18 +80,26 @@ class RucioDouble:
                 self.dids[did]["open"] = body["open"]
                 return 200, ""
             case "POST", ["dids"]:
-                names = [f"{entry['scope']}:{entry['name']}" for entry in body["dids"]]
-                inside = self.contents.setdefault(did, [])
-                if any(name in inside for name in names):
-                    return 409, error("FileAlreadyExists", str(names))
-                if not self.dids[did]["open"]:
-                    return 409, error("UnsupportedOperation", f"{did} is closed")
-                inside.extend(names)
-                return 201, "Created"
+                return self._attach(did, [f"{entry['scope']}:{entry['name']}" for entry in body["dids"]])
+            case "GET", ["rules"]:
+                return 200, [{"id": name} for name in self.rules if name == did]
+            case "GET", ["parents"]:
+                parents = [name.split(":") for name, inside in self.contents.items() if did in inside]
+                return 200, [{"scope": scope, "name": name, "type": "DATASET"} for scope, name in parents]
             case "GET", ["files"]:
                 rows = [self.dids[name] | {"name": name.split(":")[1]} for name in self.contents.get(did, [])]
                 return 200, rows
         raise AssertionError(f"{method} {parts}")
+
+    def _attach(self, did: str, names: list[str]) -> tuple[int, Any]:
+        inside = self.contents.setdefault(did, [])
+        # As Rucio does: a closed dataset refuses what is in it, too.
+        if not self.dids[did]["open"]:
+            return 409, error("UnsupportedOperation", f"{did} is closed")
+        if any(name in inside for name in names):
+            return 409, error("FileAlreadyExists", str(names))
+        inside.extend(names)
+        return 201, "Created"
 
     def _rses(self, method: str, parts: list[str], body: Any, query: dict[str, str]) -> tuple[int, Any]:
         if not parts:
@@ -129,6 +138,8 @@ class RucioDouble:
         return 200, ["group.daq"]
 
     def _rules(self, method: str, parts: list[str], body: Any, query: dict[str, str]) -> tuple[int, Any]:
+        for did in body["dids"]:
+            self.rules.append(f"{did['scope']}:{did['name']}")
         return 201, ["rule"]
 
     def _traces(self, method: str, parts: list[str], body: Any, query: dict[str, str]) -> tuple[int, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -152,6 +153,7 @@ def test_each_step_that_fails_is_done_again(
     assert rucio.failing[step] == 0
     assert rucio.contents[str(DATASET)] == [f"group.daq:{NAME}"]
     assert rucio.replicas == {f"group.daq:{NAME}": "A"}
+    assert rucio.rules == [f"group.daq:{NAME}"]
     assert rucio.dids[f"group.daq:{NAME}"]["run_number"] == 102363
 
 
@@ -200,6 +202,48 @@ def test_closed_dataset(rucio: RucioDouble, catalogue: RucioCatalogue, file: Cat
     catalogue.create_dataset(DATASET, lifetime=WEEK)
     with pytest.raises(InvalidMessage, match="is closed"):
         catalogue.add_files(DATASET, [file])
+
+
+def test_closed_dataset_has_what_is_in_it(
+    rucio: RucioDouble, catalogue: RucioCatalogue, file: CatalogueFile
+) -> None:
+    """An agent that lost its memory goes through a run again."""
+    catalogue.create_dataset(DATASET, lifetime=WEEK)
+    catalogue.add_files(DATASET, [file])
+    catalogue.close_dataset(DATASET)
+    catalogue.create_dataset(DATASET, lifetime=WEEK)
+    catalogue.add_files(DATASET, [file])
+    assert rucio.contents == {str(DATASET): [f"group.daq:{NAME}"]}
+
+
+@pytest.mark.parametrize("missing", ["ScopeNotFound", "RSENotFound"])
+def test_what_an_operator_can_make_is_waited_for(
+    rucio: RucioDouble,
+    catalogue: RucioCatalogue,
+    file: CatalogueFile,
+    missing: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            rucio, "answer", lambda *_: (404, {"ExceptionClass": missing, "ExceptionMessage": "no"})
+        )
+        with pytest.raises(TemporarilyUnavailable, match=missing):
+            catalogue.create_dataset(DATASET, lifetime=WEEK)
+        with pytest.raises(TemporarilyUnavailable, match=missing):
+            catalogue.add_files(DATASET, [file])
+
+
+def test_file_that_went_before_it_was_uploaded(
+    rucio: RucioDouble, catalogue: RucioCatalogue, file: CatalogueFile
+) -> None:
+    catalogue.create_dataset(DATASET, lifetime=WEEK)
+    aside = file.path.rename(file.path.with_suffix(".aside"))
+    with pytest.raises(TemporarilyUnavailable, match="cannot be read"):
+        catalogue.add_files(DATASET, [file])
+    aside.rename(file.path)
+    catalogue.add_files(DATASET, [file])
+    assert rucio.contents == {str(DATASET): [f"group.daq:{NAME}"]}
 
 
 def test_server_that_is_away_at_the_start(rucio: RucioDouble, catalogue: RucioCatalogue) -> None:
@@ -262,8 +306,9 @@ def test_place_of_our_own(rucio: RucioDouble, file: CatalogueFile) -> None:
 def test_place_of_our_own_where_rucio_decides(rucio: RucioDouble, file: CatalogueFile) -> None:
     catalogue = RucioCatalogue(RucioUpload(rse=RSE, door="file://localhost", folder=str(rucio.storage)))
     catalogue.create_dataset(DATASET, lifetime=WEEK)
-    with pytest.raises(InvalidMessage, match="unset PP_XROOTD_DOOR"):
-        catalogue.add_files(DATASET, [file])
+    for _ in range(2):
+        with pytest.raises(InvalidMessage, match="unset PP_XROOTD_DOOR"):
+            catalogue.add_files(DATASET, [file])
 
 
 class Door:
@@ -311,6 +356,12 @@ def test_copy_with_xrootd(rucio: RucioDouble, file: CatalogueFile) -> None:
         "ignore_availability": True,
     }
     assert len(added[0]["files"][0]["adler32"]) == 8
+    copies = len(door.did)
+    file.path.write_bytes(b"something else, long")
+    other = replace(file, adler32=f"{zlib.adler32(file.path.read_bytes()):08x}")
+    with pytest.raises(InvalidMessage, match="another file"):
+        catalogue.add_files(DATASET, [other])
+    assert len(door.did) == copies, "what is there is not written over"
     assert rucio.contents[str(DATASET)] == [f"group.daq:{NAME}"]
 
 
