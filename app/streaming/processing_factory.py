@@ -11,6 +11,7 @@ __all__ = [
 ]
 
 import getpass
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,7 @@ def create_executor(
         search = environment.get("PATH")
         command = parse_payload(settings.payload, directory=Path.cwd(), search=search)
     else:
-        command = parse_payload(f"'{script.absolute()}'", directory=Path.cwd(), search=None)
+        command = parse_payload(shlex.quote(str(script.absolute())), directory=Path.cwd(), search=None)
     return LocalExecutor(
         jobs=LocalJobs(create_streaming_engine(settings.agent_database_url(_DATABASE)), namespace=namespace),
         catalogue=catalogue or create_catalogue(settings),

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from models.errors import PromptProcessingError, TemporarilyUnavailable
+from models.errors import InvalidMessage, PromptProcessingError, TemporarilyUnavailable
 from models.streaming.datasets import CatalogueFile, DatasetId
 from models.streaming.tasks import FINISHED, JobChanges, TaskSpec, TaskState
 from repos.streaming.local_jobs import FAILED, RUNNING, WAITING, LocalJob, LocalJobs, LocalTask
@@ -60,6 +60,7 @@ class _Work:
     files: int = 0
     change: int = 0
     whole: bool = False
+    missed: bool = False
     statuses: dict[int, str] = field(default_factory=dict)
     due: float = 0.0
     pause: float = 0.0
@@ -151,6 +152,9 @@ class LocalExecutor:
     def submit(self, task: TaskSpec) -> str:
         """Have a task executed, once; see `services.streaming.executor`."""
         self.start()
+        if not task.until_closed and self._catalogue.is_open(task.input) is None:
+            # Nobody would make it.
+            raise InvalidMessage(f"the catalogue has no dataset {task.input}")
         kept = self._jobs.add_task(task)
         self._new.put(kept)
         self._wake.set()
@@ -274,7 +278,7 @@ class LocalExecutor:
                 return
             jobs = self._jobs.jobs(task.id)
             work = _Work(task, files=len(jobs), change=self._jobs.last_change(task.id))
-        except TemporarilyUnavailable:
+        except Exception:
             self._new.put(task)
             raise
         self._works[task.id] = work
@@ -300,14 +304,21 @@ class LocalExecutor:
             # Asked first: of a dataset that is closed, all files are there.
             is_open = self._catalogue.is_open(dataset)
             files = self._catalogue.files(dataset, after=work.files) if is_open is not None else ()
-        except TemporarilyUnavailable as error:
+        except PromptProcessingError as error:
+            # Whatever is wrong with one dataset, there are others.
             _log.warning("Files of %s cannot be looked for now: %s", dataset, error)
             work.due = time.monotonic() + max(_BACK_OFF, longest)
             return
+        if is_open is None and not work.missed:
+            _log.warning("Task %d waits: the catalogue has no dataset %s.", work.task.id, dataset)
+        work.missed = is_open is None
         if files:
-            for job in self._jobs.add_jobs(work.task.id, files, change=work.change + 1):
-                self._add(work, job)
+            first = work.change + 1
+            # Used up even if it fails: it may have been written all the same.
             work.change += len(files)
+            for job in self._jobs.add_jobs(work.task.id, files, change=first):
+                if job.id not in work.statuses:
+                    self._add(work, job)
             work.files += len(files)
         work.pause = quickest if files else min(longest, max(quickest, work.pause * 2))
         work.due = time.monotonic() + work.pause

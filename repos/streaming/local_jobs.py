@@ -21,6 +21,8 @@ from repos.streaming.task_tables import LOCAL_JOBS, LOCAL_TASKS
 WAITING = "activated"
 RUNNING = "running"
 FAILED = "failed"
+#: Names that a question has.
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,9 @@ class LocalJobs:
             return [(row["change"], _record(row)) for row in connection.execute(query).mappings()]
 
     def add_jobs(self, task: int, files: Sequence[CatalogueFile], *, change: int) -> list[LocalJob]:
-        """Make jobs for files, once each; changes count from `change`."""
+        """Make jobs for files, once each, and return them, also those that
+        there were; changes count from `change`.
+        """
         created = datetime.now(UTC)
         rows: list[dict[str, Any]] = [
             {
@@ -162,12 +166,16 @@ class LocalJobs:
         ]
         names = [file.name for file in files]
         columns = [LOCAL_JOBS.c[name] for name in LocalJob.__dataclass_fields__]
-        here = LOCAL_JOBS.c.task == task, LOCAL_JOBS.c.change >= change
+        jobs: list[LocalJob] = []
         with writing(self._engine) as connection:
             if names:
                 connection.execute(self._insert(LOCAL_JOBS).on_conflict_do_nothing(), rows)
-            query = sa.select(*columns).where(*here).order_by(LOCAL_JOBS.c.id)
-            return [LocalJob(**row) for row in connection.execute(query).mappings()]
+            for start in range(0, len(names), _AT_ONCE):
+                # By name: an earlier call may have made them, and not lived to tell.
+                here = LOCAL_JOBS.c.task == task, LOCAL_JOBS.c.filename.in_(names[start : start + _AT_ONCE])
+                query = sa.select(*columns).where(*here)
+                jobs += [LocalJob(**row) for row in connection.execute(query).mappings()]
+        return sorted(jobs, key=lambda job: job.id)
 
     def save(self, jobs: Iterable[tuple[int, LocalJob]]) -> None:
         """Keep what became of jobs, each with the number of the change."""

@@ -99,7 +99,11 @@ class PandaClient:
         return answer["status"], answer["answer"]
 
     def close(self) -> None:
-        """End its process."""
+        """End its process, also while it is asked something: whoever asks
+        would wait for PanDA.
+        """
+        if (process := self._process) is not None:
+            process.kill()
         with self._lock:
             self._end()
 

@@ -32,8 +32,9 @@ PAYLOAD = """#!/bin/sh
 """
 #: Jobs that PanDA is asked about at once.
 _BATCH = 200
-#: Exit code of ``prun`` if its sandbox could not be uploaded.
-_NOT_UPLOADED = 50
+#: Exit code of ``prun`` if its arguments are wrong. Others tell of what may
+#: pass: no valid token, or a sandbox that could not be uploaded.
+_REFUSED = 10
 #: PanDA's codes for tasks that are there already, not yet with an id.
 _NOT_YET = 1
 _SERVER_ERROR = 4
@@ -144,9 +145,9 @@ class PandaExecutor:
             try:
                 status, answer = client.ask("submit", arguments=prun_arguments(task), more=more)
             except PandaExited as error:
-                if error.code == _NOT_UPLOADED:
-                    raise TemporarilyUnavailable(f"PanDA took no sandbox: {error}") from error
-                raise InvalidMessage(str(error)) from error
+                if error.code == _REFUSED:
+                    raise InvalidMessage(str(error)) from error
+                raise TemporarilyUnavailable(f"PanDA was not asked for {task.name}: {error}") from error
             finally:
                 client.close()
         return _read_submission(task, status, answer)

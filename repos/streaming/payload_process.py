@@ -25,6 +25,10 @@ LOG_NAME = "job.log"
 _LOG_HEAD = 1_000_000
 _LOG_TAIL = 250_000
 _CHUNK = 65536
+#: Chunks that a pipe can hold, at most; who is left over may go on writing.
+_PIPE = 16
+#: Milliseconds for which is waited at once; more does not fit into an int.
+_LONGEST_WAIT = 60_000.0
 #: Seconds between asking a payload to end and killing it.
 _GRACE = 2.0
 
@@ -127,15 +131,16 @@ def _wait(
         poll.register(stop.fd, select.POLLIN)
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            ready = {fd for fd, _ in poll.poll(None if left is None else left * 1000 + 1)}
-            if output in ready and not _drain(output, log, once=True):
+            wait = None if left is None else min(_LONGEST_WAIT, left * 1000 + 1)
+            ready = {fd for fd, _ in poll.poll(wait)}
+            if output in ready and not _drain(output, log, chunks=1):
                 poll.unregister(output)
             if exited in ready:
                 break
             if stop.fd in ready:
                 _end(process, exited)
                 raise PayloadStopped
-            if not ready and deadline is not None and time.monotonic() >= deadline:
+            if deadline is not None and time.monotonic() >= deadline:
                 _end(process, exited)
                 _drain(output, log)
                 return f"the payload was killed after {timeout:g} s"
@@ -146,7 +151,7 @@ def _wait(
     finally:
         os.close(exited)
     if code < 0:
-        return f"the payload was killed by {signal.Signals(-code).name}"
+        return f"the payload was killed by {_signal_name(-code)}"
     return f"the payload ended with {code}" if code else None
 
 
@@ -164,9 +169,17 @@ def _signal_group(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
 
 
-def _drain(output: int, log: _Log, *, once: bool = False) -> bool:
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        # Those for real time have no names.
+        return f"signal {number}"
+
+
+def _drain(output: int, log: _Log, *, chunks: int = _PIPE) -> bool:
     """Read what is there; False once nothing more can come."""
-    while True:
+    for _ in range(chunks):
         try:
             chunk = os.read(output, _CHUNK)
         except BlockingIOError:
@@ -174,8 +187,7 @@ def _drain(output: int, log: _Log, *, once: bool = False) -> bool:
         if not chunk:
             return False
         log.write(chunk)
-        if once:
-            return True
+    return True
 
 
 class _Log:

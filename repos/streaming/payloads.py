@@ -8,9 +8,12 @@ from __future__ import annotations
 
 __all__ = ["PayloadRunner", "parse_payload"]
 
+import errno
 import logging
+import os
 import shlex
 import shutil
+import stat
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -114,7 +117,8 @@ class PayloadRunner:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=_LOCK_TIMEOUT)
             mark = self._directory / ".executor"
-            if not mark.exists():
+            # Empty if the disk was full, or we died, when it was made.
+            if not mark.exists() or not mark.read_text():
                 mark.write_text(uuid.uuid4().hex)
             self._environment[_MARK] = mark.read_text()
         except filelock.Timeout as error:
@@ -163,10 +167,11 @@ class PayloadRunner:
         name = _file_name(job.filename)
         work = outputs / _WORK / name
         try:
-            if work.exists():
-                shutil.rmtree(work)
+            _remove(work)
             work.mkdir(parents=True)
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return f"the file {job.filename} has no place here: {error}"
             raise TemporarilyUnavailable(f"the directory {work} cannot be made: {error}") from error
         failure = run_payload(
             self._command,
@@ -176,6 +181,10 @@ class PayloadRunner:
             stop=self._stop,
         )
         try:
+            if not work.is_dir():
+                return failure or "the payload removed the directory in which it worked"
+            # A directory that may not be written to cannot be moved.
+            work.chmod(work.stat().st_mode | stat.S_IRWXU)
             if failure is None:
                 work.rename(outputs / name)
             else:
@@ -200,9 +209,21 @@ class PayloadRunner:
 
 def _keep_failed(work: Path, place: Path) -> None:
     """Keep what a failed attempt left, for people to look at."""
-    shutil.rmtree(place, ignore_errors=True)
+    _remove(place)
     place.parent.mkdir(exist_ok=True)
     work.rename(place)
+
+
+def _remove(directory: Path) -> None:
+    """Remove what a payload left, also where it forbade that."""
+    if not directory.is_dir() or directory.is_symlink():
+        directory.unlink(missing_ok=True)
+        return
+    for parent, names, _ in os.walk(directory):
+        for path in (Path(parent), *(Path(parent, name) for name in names)):
+            if not path.is_symlink():
+                path.chmod(stat.S_IRWXU)
+    shutil.rmtree(directory)
 
 
 def _file_name(name: str) -> str:

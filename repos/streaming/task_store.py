@@ -17,6 +17,8 @@ from repos.streaming.task_tables import RUN_TASKS
 
 _COLUMNS = [column for column in RUN_TASKS.c if column.name != "namespace"]
 _OPEN = (TaskPhase.SUBMITTING, TaskPhase.SUBMITTED)
+#: Executions that a question has.
+_AT_ONCE = 500
 
 
 class TaskStore:
@@ -89,8 +91,8 @@ class TaskStore:
         with reading(self._engine) as connection:
             return self._select(connection, RUN_TASKS.c.phase.in_([phase.value for phase in phases]))
 
-    def executions(self) -> set[str]:
-        """Return the executions whose runs have a task, or had one.
+    def executions(self, among: Collection[str]) -> set[str]:
+        """Return those of some executions whose runs have a task, or had one.
 
         Raises
         ------
@@ -99,11 +101,15 @@ class TaskStore:
         """
         query = sa.select(RUN_TASKS.c.execution_id).where(
             RUN_TASKS.c.namespace == self._namespace,
-            RUN_TASKS.c.execution_id.is_not(None),
             RUN_TASKS.c.phase != TaskPhase.EXPECTED.value,
         )
+        names = sorted(among)
+        found: set[str] = set()
         with reading(self._engine) as connection:
-            return set(connection.execute(query).scalars())
+            for start in range(0, len(names), _AT_ONCE):
+                here = RUN_TASKS.c.execution_id.in_(names[start : start + _AT_ONCE])
+                found.update(connection.execute(query.where(here)).scalars())
+        return found
 
     def counts(self) -> dict[TaskPhase, int]:
         """Return how many runs there are of each phase.

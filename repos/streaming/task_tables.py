@@ -29,6 +29,7 @@ RUN_TASKS = sa.Table(
     sa.Column("processed", sa.Integer, nullable=False),
     sa.Column("failed", sa.Integer, nullable=False),
     sa.Index("run_tasks_by_phase", "namespace", "phase"),
+    sa.Index("run_tasks_by_execution", "namespace", "execution_id"),
 )
 
 #: Tasks of the local executor.

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from models.errors import InvalidMessage, TemporarilyUnavailable
+from models.errors import InvalidMessage, PromptProcessingError, TemporarilyUnavailable
 from models.streaming.datasets import DatasetId
 from models.streaming.messages import EndRun, Message, RunImminent, RunMessage, StfReady
 from models.streaming.monitoring import AgentState, ExecutionStatus
@@ -196,7 +196,11 @@ class ProcessingAgent:
             if run.phase is TaskPhase.SUBMITTING:
                 run = self._submit(run)
             return self._follow(run) if run.phase is TaskPhase.SUBMITTED else None
-        except TemporarilyUnavailable as error:
+        except PromptProcessingError as error:
+            return self._put_off(run, error)
+        except Exception as error:
+            # Whatever is wrong with one run, there are others.
+            _log.exception("Run %s fails.", run.run_id, extra=_labels(run))
             return self._put_off(run, error)
 
     def _submit(self, run: RunTask) -> RunTask:
@@ -230,6 +234,9 @@ class ProcessingAgent:
 
     def _follow(self, run: RunTask) -> datetime | None:
         followed = self._followed.get(run.run_id) or self._begin(run)
+        if run.execution_id != followed.claimant.execution_id:
+            # Of a run that was not announced, a later message told it.
+            followed.claimant = replace(followed.claimant, execution_id=run.execution_id)
         progress = self._follower.look(followed)
         self._settle(run.run_id)
         self._done += progress.processed + progress.failed
@@ -311,17 +318,18 @@ class ProcessingAgent:
         except InvalidMessage as error:
             _log.error("The monitor refuses that execution %s failed: %s", run.execution_id, error)
 
-    def _put_off(self, run: RunTask, error: TemporarilyUnavailable) -> datetime:
+    def _put_off(self, run: RunTask, error: Exception) -> datetime:
         """Keep that something failed, and when to try again."""
         attempts = run.attempts + 1
+        reason = str(error) or type(error).__name__
         due = self._now() + self._limits.pause(attempts)
         if attempts == 1 or attempts % 10 == 0:
             _log.warning(
-                "Run %s waits, after %d failures: %s", run.run_id, attempts, error, extra=_labels(run)
+                "Run %s waits, after %d failures: %s", run.run_id, attempts, reason, extra=_labels(run)
             )
         if attempts >= _TROUBLE:
-            self._waits[run.run_id] = f"run {run.run_id} waits: {error}"
-        self._store.save(replace(run, attempts=attempts, error=str(error), due=due))
+            self._waits[run.run_id] = f"run {run.run_id} waits: {reason}"
+        self._store.save(replace(run, attempts=attempts, error=reason, due=due))
         self._due[run.run_id] = due
         return due
 

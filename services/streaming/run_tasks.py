@@ -27,8 +27,8 @@ class TaskStore(Protocol):
     def tasks(self, phases: Collection[TaskPhase] = ...) -> Sequence[RunTask]:
         """Return runs of some phases; by default, those that need work."""
 
-    def executions(self) -> Collection[str]:
-        """Return the executions whose runs have a task, or had one."""
+    def executions(self, among: Collection[str]) -> Collection[str]:
+        """Return those of some executions whose runs have a task, or had one."""
 
     def counts(self) -> Mapping[TaskPhase, int]:
         """Return how many runs there are of each phase."""

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from models.errors import InvalidMessage
 from models.streaming.monitoring import FileUpdate, StfStatus
@@ -45,6 +46,7 @@ class Followed:
     dirty: bool = True
     revived: bool = False
     in_hand: int = 0
+    refused: dict[UUID, StfStatus] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,9 +115,12 @@ class Follower:
         rows = self._monitor.files(followed.run_number, statuses=statuses)
         final = state if ended else None
         updates = [u for row in rows if (u := followed.claimant.update(row, followed.jobs, final))]
-        done = self._apply(followed, updates, begun)
-        processed = sum(update.status is StfStatus.PROCESSED for update in updates[:done])
-        failed = sum(update.status is StfStatus.FAILED for update in updates[:done])
+        if not ended:
+            # What the monitor refused once is tried again at the end.
+            updates = [u for u in updates if followed.refused.get(u.file_id) is not u.status]
+        done, changed = self._apply(followed, updates, begun)
+        processed = sum(update.status is StfStatus.PROCESSED for update in changed)
+        failed = sum(update.status is StfStatus.FAILED for update in changed)
         followed.in_hand = sum(row.status in _OPEN for row in rows) - processed - failed
         if done < len(updates):
             return Progress(state, processed, failed, more=True)
@@ -123,24 +128,35 @@ class Follower:
         totals = self._sum_up(followed) if ended else None
         return Progress(state, processed, failed, totals=totals)
 
-    def _apply(self, followed: Followed, updates: Sequence[FileUpdate], begun: float) -> int:
-        """Change files for some time; return how many."""
+    def _apply(
+        self, followed: Followed, updates: Sequence[FileUpdate], begun: float
+    ) -> tuple[int, list[FileUpdate]]:
+        """Change files for some time; return how many were tried, and what was
+        changed.
+        """
         done = 0
+        changed: list[FileUpdate] = []
         while done < len(updates) and (done == 0 or time.monotonic() - begun < _SLICE):
             handful = updates[done : done + _HANDFUL]
             try:
                 self._monitor.update_files(followed.run_number, handful)
             except InvalidMessage:
-                for update in handful:
-                    self._apply_one(followed, update)
+                changed += [update for update in handful if self._apply_one(followed, update)]
+            else:
+                changed += handful
             done += len(handful)
-        return done
+        return done, changed
 
-    def _apply_one(self, followed: Followed, update: FileUpdate) -> None:
+    def _apply_one(self, followed: Followed, update: FileUpdate) -> bool:
         try:
             self._monitor.update_files(followed.run_number, [update])
         except InvalidMessage as error:
-            _log.error("The monitor refuses that a file of run %d is %s: %s", *_say(followed, update), error)
+            if followed.refused.get(update.file_id) is not update.status:
+                followed.refused[update.file_id] = update.status
+                what = followed.run_number, update.status.value, error
+                _log.error("The monitor refuses that a file of run %d is %s: %s", *what)
+            return False
+        return True
 
     def _sum_up(self, followed: Followed) -> tuple[int, int] | None:
         """Count the files of a task that has ended; None while some that it
@@ -167,7 +183,3 @@ class Follower:
                 )
         processed = sum(row.status in (StfStatus.PROCESSED, StfStatus.DONE) for row in rows)
         return processed, sum(row.status is StfStatus.FAILED for row in rows)
-
-
-def _say(followed: Followed, update: FileUpdate) -> tuple[int, str]:
-    return followed.run_number, update.status.value

@@ -8,7 +8,7 @@ import base64
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -120,7 +120,8 @@ def panda_server() -> Iterator[PandaServer]:
             self.send_response(503 if panda.away else 200)
             self.send_header("content-length", str(len(out)))
             self.end_headers()
-            self.wfile.write(out)
+            with suppress(ConnectionError):  # who asked may have lost patience
+                self.wfile.write(out)
 
         do_GET = do_POST = _answer
 

@@ -10,14 +10,17 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from models.errors import InvalidConfiguration, TemporarilyUnavailable
+from models.errors import InvalidConfiguration, InvalidMessage, TemporarilyUnavailable
+from models.streaming.datasets import DatasetId
 from models.streaming.tasks import FINISHED, TaskState
 from repos.streaming import local_executor, payload_process, payloads
 from repos.streaming.local_job_listing import LocalJobListing
+from repos.streaming.local_jobs import LocalJob
 from tests.repos.streaming.executing import DATASET, TASK, Place, all_jobs, ended, until
 
 FIRST = "swf.100010.000001.stf"
@@ -174,6 +177,114 @@ def test_a_payload_that_says_too_much(place: Place, monkeypatch: pytest.MonkeyPa
     assert log.endswith("the end\n")
     assert "bytes are left out" in log
     assert len(log) < 1200
+
+
+@pytest.mark.parametrize(
+    ("payload", "error"),
+    [
+        ("sh -c 'rm -r \"$SWF_OUTPUT_DIRECTORY\"'", "the payload removed the directory in which it worked"),
+        ("sh -c 'cd ..; rm -r $SWF_STF_NAME; touch $SWF_STF_NAME'", "the payload removed the directory"),
+        ("sh -c 'kill -40 $$'", "the payload was killed by signal 40"),
+        ("sh -c 'kill -SEGV $$'", "the payload was killed by SIGSEGV"),
+    ],
+)
+def test_payloads_that_end_oddly(place: Place, payload: str, error: str) -> None:
+    place.dataset.attach(1)
+    place.dataset.open = False
+    executor = place.executor(payload, attempts=2)
+    task_id = executor.submit(TASK)
+    assert ended(executor, task_id) is TaskState.FAILED
+    (job,) = all_jobs(executor, task_id)
+    assert job.attempts == 2
+    assert (job.error or "").startswith(error)
+
+
+def test_a_timeout_longer_than_the_system_can_wait(place: Place) -> None:
+    place.dataset.attach(1)
+    place.dataset.open = False
+    executor = place.executor(timeout=1e9)
+    assert ended(executor, executor.submit(TASK)) is TaskState.DONE
+
+
+def test_who_writes_on_and_on_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    """What a payload left behind may outlive it, and its output with it."""
+    endless = os.open("/dev/zero", os.O_RDONLY)
+    with payload_process._Log(tmp_path / "log") as log:
+        assert payload_process._drain(endless, log)
+    os.close(endless)
+
+
+def test_a_name_that_has_no_place_is_a_failure_of_the_file(place: Place) -> None:
+    place.dataset.attach(1)
+    (file,) = place.dataset.attached
+    place.dataset.attached = [replace(file, name="\u4e2d" * 80)]
+    place.dataset.open = False
+    executor = place.executor()
+    assert ended(executor, executor.submit(TASK)) is TaskState.FAILED
+
+
+def test_a_mark_that_was_not_written_is_written_again(place: Place) -> None:
+    """By an empty one, everybody's payloads would be ours."""
+    (place.directory / "outputs").mkdir()
+    mark = place.directory / "outputs" / ".executor"
+    mark.touch()
+    place.executor().start()
+    assert len(mark.read_text()) == 32
+
+
+def test_a_task_for_a_dataset_that_is_not_there(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    place.dataset.open = None
+    executor = place.executor()
+    with pytest.raises(InvalidMessage, match=r"no dataset group\.daq:swf\.100010\.run"):
+        executor.submit(replace(TASK, until_closed=False))
+    # Of a run, it may come.
+    task_id = executor.submit(TASK)
+    until(lambda: "Task 1 waits: the catalogue has no dataset" in caplog.text)
+    place.dataset.attach(1)
+    place.dataset.open = False
+    assert ended(executor, task_id) is TaskState.DONE
+    assert caplog.text.count("the catalogue has no dataset") == 1
+
+
+def test_a_dataset_that_the_catalogue_refuses_holds_up_no_other(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = place.dataset.is_open
+
+    def is_open(dataset: DatasetId) -> bool | None:
+        if dataset.name == "bad":
+            raise InvalidMessage("no such scope")
+        return plain(dataset)
+
+    monkeypatch.setattr(place.dataset, "is_open", is_open)
+    place.dataset.attach(1)
+    place.dataset.open = False
+    executor = place.executor()
+    executor.submit(replace(TASK, name="bad", output="bad", input=DatasetId("group.daq", "bad")))
+    assert ended(executor, executor.submit(TASK)) is TaskState.DONE
+
+
+def test_jobs_that_were_made_though_the_database_seemed_away(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.dataset.attach(1, 2)
+    executor = place.executor()
+    plain = executor._jobs.add_jobs
+    fails = [True]
+
+    def add_jobs(*arguments: Any, **more: Any) -> list[LocalJob]:
+        made = plain(*arguments, **more)
+        if fails and fails.pop():
+            raise TemporarilyUnavailable("the connection was lost at the commit")
+        return made
+
+    monkeypatch.setattr(executor._jobs, "add_jobs", add_jobs)
+    task_id = executor.submit(TASK)
+    until(lambda: place.outputs.exists() and len(place.names()) == 2)
+    place.dataset.open = False
+    assert ended(executor, task_id) is TaskState.DONE
+    changes = [change for change, _ in executor._jobs.changes(1, after=0, limit=9)]
+    assert changes == sorted(set(changes)), "each change has a number of its own"
 
 
 def test_changes_are_told_once_and_in_pages(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

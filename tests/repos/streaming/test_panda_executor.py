@@ -7,6 +7,7 @@ import json
 import os
 import re
 import tarfile
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from models.errors import InvalidMessage, TemporarilyUnavailable
 from models.streaming.datasets import DatasetId
 from models.streaming.tasks import TaskPhase, TaskSpec, TaskState
 from repos.streaming import panda_executor
-from repos.streaming.panda_client import PandaClient
+from repos.streaming.panda_client import PandaClient, PandaExited
 from repos.streaming.panda_executor import PAYLOAD, PandaExecutor, find_task_id
 from tests.repos.streaming.panda_server import PandaServer, panda_server
 from tests.services.streaming.processing_world import RUN, World, stf_ready
@@ -161,7 +162,7 @@ def test_a_server_that_fails(executor: PandaExecutor, panda: PandaServer) -> Non
     with pytest.raises(TemporarilyUnavailable, match="failed at the task"):
         executor.submit(TASK)
     panda.away = True
-    with pytest.raises(TemporarilyUnavailable, match="took no sandbox"):
+    with pytest.raises(TemporarilyUnavailable, match="failed to upload sandbox"):
         executor.submit(TASK)
     for question in (lambda: executor.status("1"), lambda: executor.jobs("1")):
         with pytest.raises(TemporarilyUnavailable, match="failed with 255"):
@@ -176,9 +177,64 @@ def test_arguments_that_prun_refuses(executor: PandaExecutor) -> None:
         executor.submit(replace(TASK, output="wrong"))
 
 
-def test_a_server_that_hangs(panda: PandaServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
+def test_without_a_valid_token_it_is_tried_again(panda: PandaServer, tmp_path: Path) -> None:
+    """Somebody may renew it: the library would ask for that, and ends."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **panda.environment}
+    del environment["PANDA_AUTH_ID_TOKEN"]
 
+    def client(directory: Path | None = None) -> PandaClient:
+        return PandaClient(directory=directory, environment=environment, timeout=30.0)
+
+    executor = PandaExecutor(client=client(), submitter=client)
+    panda.away = True
+    with pytest.raises(TemporarilyUnavailable, match=r"ended with 255: .*Failed to get Auth configuration"):
+        executor.status("1")
+    with pytest.raises(TemporarilyUnavailable):
+        executor.submit(TASK)
+    executor.close()
+
+
+@pytest.mark.parametrize("code", [50, 60, 255])
+def test_ends_of_prun_that_say_nothing_of_the_task(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(*_: Any, **__: Any) -> tuple[int, Any]:
+        raise PandaExited(code, "no token")
+
+    client = PandaClient()
+    monkeypatch.setattr(client, "ask", ask)
+    executor = PandaExecutor(client=client, submitter=lambda directory: client)
+    with pytest.raises(TemporarilyUnavailable, match="no token"):
+        executor.submit(TASK)
+
+
+def test_an_end_does_not_wait_for_panda(panda: PandaServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, release = threading.Event(), threading.Event()
+
+    def answer(*_: Any) -> tuple[bool, str, Any]:
+        asked.set()
+        release.wait(20)
+        return True, "", "done"
+
+    monkeypatch.setattr(PandaServer, "answer", answer)
+    executor = make_executor(panda)
+    errors: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            executor.status("1")
+        except TemporarilyUnavailable as error:
+            errors.append(error)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    assert asked.wait(20)
+    executor.close()
+    asker.join(10)
+    assert not release.is_set() and not asker.is_alive()
+    release.set()
+    assert "process ended" in str(errors[0])
+
+
+def test_a_server_that_hangs(panda: PandaServer, monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     monkeypatch.setattr(PandaServer, "answer", lambda *_: (release.wait(10), "", "done"))
     client = PandaClient(environment={"PATH": os.environ["PATH"], **panda.environment}, timeout=1.5)

@@ -31,6 +31,7 @@ class PlainMonitor:
         self.rows: dict[UUID, StfFile] = {}
         self.updates: list[FileUpdate] = []
         self.asked: list[frozenset[StfStatus] | None] = []
+        self.asked_executions: list[ExecutionStatus] = []
         self.known = {EXECUTION: Execution(execution_id=EXECUTION, status="running", namespace=NAMESPACE)}
         self.bodies: dict[str, list[Mapping[str, Any]]] = {}
         self.away = False
@@ -75,7 +76,12 @@ class PlainMonitor:
 
     def executions(self, namespace: str, *, status: ExecutionStatus) -> Sequence[Execution]:
         self._check()
+        self.asked_executions.append(status)
         return [e for e in self.known.values() if e.namespace == namespace and e.status == status]
+
+    def execution(self, execution_id: str) -> Execution | None:
+        self._check()
+        return self.known.get(execution_id)
 
     def end_execution(self, execution_id: str, status: ExecutionStatus, *, end_time: datetime) -> None:
         self._check()

@@ -263,6 +263,27 @@ def test_executions_that_are_known_are_not_looked_into(world: World, monkeypatch
     assert asked == []
 
 
+def test_executions_that_are_over_are_seldom_asked_for(world: World) -> None:
+    """There are more of them every day."""
+    world.agent.recover()
+    assert len(world.monitor.asked_executions) == 3
+    world.monitor.asked_executions.clear()
+    world.time += timedelta(minutes=1)
+    # It ran at the last look, and nobody told of it; now it is over.
+    over = {"status": "completed"}
+    world.monitor.known[EXECUTION] = world.monitor.known[EXECUTION].model_copy(update=over)
+    world.monitor.bodies[EXECUTION] = [{"run_id": "9" * 5000}, {"run_id": RUN}]
+    world.monitor.add_files(1)
+    world.agent.recover()
+    assert world.monitor.asked_executions == ["running"]
+    world.advance()
+    assert [task.run_id for task in world.executor.submitted] == [RUN]
+    world.time += timedelta(hours=2)
+    world.monitor.asked_executions.clear()
+    world.agent.recover()
+    assert len(world.monitor.asked_executions) == 3
+
+
 def test_submission_is_tried_again_with_patience(world: World) -> None:
     world.agent.receive([stf_ready()])
     world.executor.fails = TemporarilyUnavailable("PanDA is away")
@@ -324,6 +345,59 @@ def test_one_run_in_trouble_holds_up_no_other(world: World) -> None:
     world.executor.add("1", 1, "finished")
     world.advance(60)
     assert world.monitor.statuses() == {1: "processed"}
+
+
+@pytest.mark.parametrize("error", [ValueError("no number"), InvalidMessage("no such thing"), KeyError()])
+def test_a_run_that_fails_as_nobody_foresaw_holds_up_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    submitted(world, 1)
+    plain = world.executor.status
+
+    def status(task_id: str) -> TaskState:
+        if task_id == "501":
+            raise error
+        return plain(task_id)
+
+    monkeypatch.setattr(world.executor, "status", status)
+    world.agent.receive([stf_ready(run_id="100011", execution_id="other-0002")])
+    world.advance(20)
+    assert [task.run_id for task in world.executor.submitted] == [RUN, "100011"]
+    assert (world.run.phase, world.run.error) == (TaskPhase.SUBMITTED, str(error) or "KeyError")
+    monkeypatch.undo()
+    world.executor.add("1", 1, "finished")
+    world.advance(60)
+    assert world.monitor.statuses() == {1: "processed"}
+
+
+def test_an_execution_that_is_told_late(world: World) -> None:
+    """The run was not announced, as by agents of the field."""
+    world.agent.receive([stf_ready(execution_id=None)])
+    world.monitor.add_files(1)
+    world.advance()
+    assert "workflow_execution_id" not in world.monitor.row(1).metadata
+    world.agent.receive([end_run(1)])
+    world.executor.add("1", 1, "finished")
+    world.advance(10)
+    assert world.monitor.row(1).metadata["workflow_execution_id"] == EXECUTION
+
+
+def test_a_refusal_is_counted_and_told_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.monitor.add_files(1)
+    world.monitor.refused = {world.monitor.row(1).stf_filename}
+    submitted(world)
+    world.executor.add("1", 1, "finished")
+    for _ in range(5):
+        world.agent.receive([stf_gen(1)])
+        world.advance(10)
+    assert caplog.text.count("refuses that a file") == 2, "being processed, and processed"
+    assert (world.run.processed, world.agent.facts().total_stf_processed) == (0, 0)
+    # It may have been a passing one.
+    world.monitor.refused.clear()
+    world.executor.states["501"] = TaskState.DONE
+    world.advance(10)
+    assert world.monitor.statuses() == {1: "processed"}
+    assert world.agent.facts().total_stf_processed == 1
 
 
 def test_a_change_that_the_monitor_refuses(world: World, caplog: pytest.LogCaptureFixture) -> None:
