@@ -140,14 +140,18 @@ class ExecutionStore(Resource):
         )
 
     def settle(self, before: Row, values: Row) -> Row:
-        """Leave out what would take back what the execution has become."""
+        """Leave out what would take back what the execution has become. An end
+        without a time, as runners in the field tell of failures, is now.
+        """
         new = dict(values)
         if "status" in new and _ended(new["status"]) < _ended(before["status"]):
             del new["status"]
             if before["end_time"] is not None:
                 new.pop("end_time", None)
-        if new.get("end_time", ...) is None and before["end_time"] is not None:
-            del new["end_time"]
+        if new.get("end_time") is None and before["end_time"] is not None:
+            new.pop("end_time", None)
+        elif new.get("end_time") is None and _ended(new.get("status", "")) >= 0:
+            new["end_time"] = datetime.now(UTC)
         return new
 
     def listed(

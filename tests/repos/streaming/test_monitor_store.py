@@ -248,6 +248,17 @@ class TestExecutions:
         row = store.executions.get("e-1")
         assert row is not None and row["end_time"] == end
 
+    def test_an_end_without_a_time_is_now(self, store: MonitorStore) -> None:
+        begin(store)
+        row = store.executions.change("e-1", {"status": "running", "end_time": None})
+        assert row is not None and row["end_time"] is None
+        # As the runner in the field does when it fails.
+        row = store.executions.change("e-1", {"status": "failed", "end_time": None})
+        assert row is not None and row["end_time"] is not None
+        assert abs(row["end_time"] - datetime.now(UTC)) < timedelta(minutes=1)
+        kept = store.executions.get("e-1")
+        assert kept is not None and kept["end_time"] == row["end_time"]
+
     def test_by_namespace_and_status(self, store: MonitorStore, monitor: EmbeddedMonitor) -> None:
         begin(store)
         begin(store, "e-2", namespace="other", start_time=NOW + timedelta(1))
