@@ -197,31 +197,43 @@ class MonitorFiles:
         ------
         models.errors.TemporarilyUnavailable
             Raised if the monitor is away.
+        models.errors.InvalidMessage
+            Raised if it refuses each of them.
         """
         files = self._store.files(run.run_id, FileState.CATALOGUED, limit=_HANDFUL)
         if not files:
             return run, False
-        run = self._register(run, files)
+        run, refused = self._register(run, files)
+        if len(refused) == len(files):
+            # It may be no file's fault.
+            raise InvalidMessage(refused[files[0].filename])
+        failed = []
+        for file in files:
+            if error := refused.get(file.filename):
+                said = f"the monitor refuses it: {error}"
+                _log.error("Run %s: %s: %s.", run.run_id, file.filename, said, extra=labels(run))
+                failed.append(replace(file, state=FileState.FAILED, error=said))
+        if failed:
+            self._store.save(Changes(files=failed))
         return run, len(files) == _HANDFUL
 
-    def _register(self, run: DataRun, files: Sequence[DataFile]) -> DataRun:
+    def _register(self, run: DataRun, files: Sequence[DataFile]) -> tuple[DataRun, dict[str, str]]:
+        """Have files registered; return the run, and errors of refused files by name."""
         try:
             rows = self._monitor.register_files(int(run.run_id), [self._new(file) for file in files])
         except InvalidMessage as error:
-            if len(files) > 1:
-                middle = len(files) // 2
-                run = self._register(run, files[:middle])
-                return self._register(run, files[middle:])
-            said = f"the monitor refuses it: {error}"
-            _log.error("Run %s: %s: %s.", run.run_id, files[0].filename, said, extra=labels(run))
-            self._store.save(Changes(files=[replace(files[0], state=FileState.FAILED, error=said)]))
-            return run
+            if len(files) == 1:
+                return run, {files[0].filename: str(error)}
+            middle = len(files) // 2
+            run, refused = self._register(run, files[:middle])
+            run, more = self._register(run, files[middle:])
+            return run, refused | more
         done = [replace(file, state=FileState.REGISTERED, error=None) for file in files]
         send = self._ready(run, rows)
         run = replace(run, ready=True)
         self._store.save(Changes(runs=[run], files=done, send=send))
         self.registered += len(done)
-        return run
+        return run, {}
 
     def _new(self, file: DataFile) -> NewStfFile:
         return NewStfFile(

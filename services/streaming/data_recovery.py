@@ -5,9 +5,9 @@ from __future__ import annotations
 __all__ = ["DataRecovery"]
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -81,6 +81,7 @@ class DataRecovery:
         self._compared: set[str] = set()
         self._asked: dict[str, datetime] = {}
         self._looked_back = False
+        self._past: set[str] = set()
         self._deaf = False
 
     def recover(self) -> None:
@@ -177,10 +178,11 @@ class DataRecovery:
     def _unknown_executions(self) -> None:
         known = {run.execution_id for run in self._store.latest(_RUNS)}
         try:
-            found = list(self._monitor.executions(self._namespace, status=ExecutionStatus.RUNNING))
+            running = self._monitor.executions(self._namespace, status=ExecutionStatus.RUNNING)
+            over: list[Execution] = []
             if not self._looked_back:
                 for status in (ExecutionStatus.COMPLETED, ExecutionStatus.TERMINATED):
-                    found += filter(self._is_recent, self._monitor.executions(self._namespace, status=status))
+                    over += filter(self._is_recent, self._monitor.executions(self._namespace, status=status))
         except (TemporarilyUnavailable, InvalidMessage) as error:
             _log.log(
                 logging.DEBUG if self._deaf else logging.WARNING,
@@ -190,10 +192,12 @@ class DataRecovery:
             self._deaf = True
             return
         self._deaf = False
-        self._looked_back = True
-        unknown = [execution for execution in found if execution.execution_id not in known]
-        for execution in unknown[-_EXECUTIONS:]:
+        left = [execution for execution in over if execution.execution_id not in self._past]
+        # Whatever died while it ran seems to run for ever: the newest count.
+        for execution in [*_newest(running, known), *(past := _newest(left, known))]:
             self._apply(self._messages(execution.execution_id))
+        self._past.update(execution.execution_id for execution in past)
+        self._looked_back = len(past) < _EXECUTIONS
 
     def _is_recent(self, execution: Execution) -> bool:
         # An agent that starts for the first time does not take up old runs.
@@ -256,6 +260,13 @@ class DataRecovery:
         if silent and (execution is None or execution.status != ExecutionStatus.RUNNING):
             return f"nothing was heard since {run.last_sign:%Y-%m-%d %H:%M:%S} UTC"
         return None
+
+
+def _newest(executions: Iterable[Execution], known: Collection[str | None]) -> list[Execution]:
+    """Return some that are not known."""
+    unknown = [execution for execution in executions if execution.execution_id not in known]
+    unknown.sort(key=lambda execution: execution.start_time or datetime.max.replace(tzinfo=UTC), reverse=True)
+    return unknown[:_EXECUTIONS]
 
 
 def _is_of(run: DataRun, file: CatalogueFile) -> bool:

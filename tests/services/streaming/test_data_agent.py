@@ -6,6 +6,7 @@ import itertools
 import logging
 import zlib
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -435,6 +436,18 @@ def test_file_that_the_monitor_refuses(world: DataWorld, caplog: pytest.LogCaptu
     assert "the monitor refuses it" in errors(caplog)
 
 
+def test_monitor_that_refuses_whatever_comes(world: DataWorld) -> None:
+    """As it does when it does not know its own name: no file is given up for that."""
+    world.agent.receive(world.announce(RUN, 1)[:-1])
+    world.monitor.refuses = set(NAMES)
+    world.pass_time(100.0)
+    assert set(world.states(RUN).values()) == {FileState.CATALOGUED}
+    world.monitor.refuses = set()
+    world.pass_time(31.0)
+    assert set(world.states(RUN).values()) == {FileState.REGISTERED}
+    assert len(world.outbox()) == 1
+
+
 def test_refused_dataset(world: DataWorld, caplog: pytest.LogCaptureFixture) -> None:
     world.catalogue.refuses_datasets = True
     world.agent.receive(world.announce(RUN, 2))
@@ -506,6 +519,27 @@ def test_messages_of_a_whole_run_are_found_at_the_monitor(world: DataWorld) -> N
     world.restart().recover()
     world.work()
     assert len(world.outbox()) == 1
+
+
+@pytest.mark.parametrize("status", [ExecutionStatus.RUNNING, ExecutionStatus.COMPLETED])
+def test_executions_of_which_nothing_is_known_hide_no_other(
+    world: DataWorld, status: ExecutionStatus
+) -> None:
+    """Some died and seem to run still, or told nothing; the monitor shows the newest first."""
+    for number in (*range(60), 99):
+        execution_id = EXECUTION if number == 30 + 69 * (status == "running") else f"dead-{number}"
+        at = world.clock() - timedelta(seconds=number if status == "completed" else 100 - number)
+        world.monitor.known_executions[execution_id] = Execution(
+            execution_id=execution_id, status=status, start_time=at, end_time=at
+        )
+    world.monitor.known_executions = dict(
+        sorted(world.monitor.known_executions.items(), key=lambda item: str(item[1].start_time), reverse=True)
+    )
+    world.monitor.recorded[EXECUTION] = [m.to_body() for m in world.announce(RUN, 3)]
+    world.agent.recover()
+    world.agent.recover()
+    world.work()
+    assert world.run(RUN).complete
 
 
 def test_old_executions_are_left_alone(world: DataWorld) -> None:
