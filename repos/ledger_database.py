@@ -129,13 +129,15 @@ def single_statement(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 @contextmanager
-def ledger_errors(engine: sa.Engine | None = None) -> Iterator[None]:
+def ledger_errors(engine: sa.Engine | None = None, *, database: str = LEDGER.database) -> Iterator[None]:
     """Translate the database's errors.
 
     Parameters
     ----------
     engine : `sqlalchemy.Engine`, optional
-        Says whose database it is; by default the ledger's.
+        Says whose database it is.
+    database : `str`, optional
+        Whose it is if there is no engine yet, or it does not say.
 
     Raises
     ------
@@ -148,8 +150,8 @@ def ledger_errors(engine: sa.Engine | None = None) -> Iterator[None]:
         # Without the statement and its parameters, which hold whole messages.
         cause = getattr(error, "orig", None) or error
         options = engine.get_execution_options() if engine is not None else {}
-        database = options.get(DATABASE, LEDGER.database)
-        raise TemporarilyUnavailable(f"the {database}: {cause}") from error
+        name = options.get(DATABASE, database)
+        raise TemporarilyUnavailable(f"the {name}: {cause}") from error
 
 
 class LedgerLock:

@@ -87,7 +87,7 @@ def run_over_http(settings: StreamingSettings, address: Address) -> None:
         Raised if the monitor has no database, or others could reach the
         server and there is no token.
     """
-    token = settings.mcp_token.get_secret_value() or None
+    token = settings.mcp_token.get_secret_value().strip() or None
     if token is None and not address.is_loopback:
         raise InvalidConfiguration(
             f"--http {address.host}:{address.port} can be reached from outside: set PP_MCP_TOKEN, "

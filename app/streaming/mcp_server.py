@@ -261,7 +261,8 @@ class _OneToken:
 
     async def verify_token(self, token: str) -> AccessToken | None:
         """Return what the token is good for; None if it is another one."""
-        presented = token.strip().encode("utf-8", "surrogateescape")
+        # Bytes of headers are given as Latin-1, whatever the client meant.
+        presented = token.strip().encode("latin-1", "replace")
         if not hmac.compare_digest(presented, self._token):
             return None
         return AccessToken(token=token, client_id="mcp-client", scopes=[])

@@ -78,5 +78,5 @@ def create_streaming_engine(
         return create_sqlite_engine(parsed, Path(parsed.database), read_only=read_only, schema=tables)
     if backend != "postgresql":
         raise InvalidConfiguration(f"{setting}: {backend} is not supported; use sqlite or postgresql")
-    with ledger_errors():
+    with ledger_errors(database=tables.database):
         return create_postgresql_engine(parsed, read_only=read_only, tables=tables)

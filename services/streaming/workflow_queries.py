@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from models.errors import PromptProcessingError
+from models.errors import InvalidMessage, PromptProcessingError
 from models.streaming.job_listing import JobQuery
 from services.streaming.query_arguments import Window, bounded, database_number, log_level
 from services.streaming.workflow_records import JobSource, RecordPage, WorkflowRecords
@@ -328,5 +328,7 @@ def _plain(value: Any) -> Any:
 def _days_ago(days: float | None) -> datetime | None:
     if days is None:
         return None
+    if not days >= 0:  # Nor is what is no number.
+        raise InvalidMessage(f"days: there can be no {days:g}")
     # More than a lifetime is everything, and no date before the year one.
-    return datetime.now(UTC) - timedelta(days=min(max(days, 0.0), 36500.0))
+    return datetime.now(UTC) - timedelta(days=min(days, 36500.0))

@@ -26,7 +26,7 @@ from app.streaming.job_sources import job_source
 from app.streaming.mcp_factory import parse_address, run_over_http, workflow_queries
 from app.streaming.mcp_server import PATH, PREFIX, create_mcp_server, http_application
 from config.streaming.settings import StreamingSettings, load_streaming_settings
-from models.errors import InvalidConfiguration
+from models.errors import InvalidConfiguration, TemporarilyUnavailable
 from models.streaming.job_listing import JobQuery
 from tests.app.streaming.monitor_world import BODIES, EXECUTION, FILES, RUN, MonitorWorld, whole_world
 
@@ -187,6 +187,9 @@ def test_over_http_with_a_token(world: MonitorWorld) -> None:
             assert refused.headers["WWW-Authenticate"].startswith("Bearer")
         odd = httpx.post(url, json={}, headers={"Authorization": b"Bearer \xc3\xa9"})
         assert odd.status_code == 401
+    with served(world, "sésame") as url:
+        known = httpx.post(url, json={}, headers={"Authorization": "Bearer sésame".encode()})
+        assert known.status_code == 400  # It may ask, but that is no question.
 
 
 def test_over_http_on_this_machine_no_token_is_needed(world: MonitorWorld) -> None:
@@ -238,8 +241,9 @@ def test_the_command_serves_over_http_until_it_is_told_to_end(world: MonitorWorl
 
 def test_nobody_else_is_served_without_a_token(world: MonitorWorld) -> None:
     for address in ("0.0.0.0:8010", "[::]:8010", "monitor.example:8010"):
-        with pytest.raises(InvalidConfiguration, match="PP_MCP_TOKEN"):
-            run_over_http(settings(world), parse_address(address))
+        for token in ("", " \n"):
+            with pytest.raises(InvalidConfiguration, match="PP_MCP_TOKEN"):
+                run_over_http(settings(world, PP_MCP_TOKEN=token), parse_address(address))
 
 
 @pytest.mark.parametrize(
@@ -271,3 +275,9 @@ def test_jobs_are_looked_for_when_they_are_asked_for(tmp_path: Path) -> None:
         source.listed(JobQuery())
     world.run_jobs()
     assert source.listed(JobQuery()).total == 3
+
+
+def test_a_server_that_is_away_is_called_by_its_name() -> None:
+    url = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+    with pytest.raises(TemporarilyUnavailable, match="^the streaming database: "):
+        workflow_queries(load_streaming_settings(env={"PP_MONITOR_DATABASE": url}))

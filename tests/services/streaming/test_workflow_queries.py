@@ -213,6 +213,13 @@ def test_levels_and_runs_that_there_cannot_be(queries: WorkflowQueries) -> None:
     assert queries.logs(level=2**80)["items"] == []
 
 
+@pytest.mark.parametrize("days", [-1.0, float("-inf"), float("nan")])
+def test_days_that_there_cannot_be(world: MonitorWorld, days: float) -> None:
+    source = Recorded()
+    assert WorkflowQueries(records=world.store, jobs=source).jobs(days=days)["error"].startswith("days: ")
+    assert not source.asked
+
+
 @given(text=st.text(max_size=40))
 def test_no_text_breaks_the_reading_of_arguments(text: str) -> None:
     for read in (lambda: read_time("t", text), lambda: log_level(text)):
