@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["RunStanding", "follow"]
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from models.streaming.strict_json import LONGEST_NAME, storable_text
@@ -79,14 +79,8 @@ def follow(standing: RunStanding, message: Mapping[str, Any]) -> RunStanding:
         return RunStanding("completed", "ended", None, number, timestamp, rank)
     phase = "physics" if rank else standing.phase or "initializing"
     if not _later(standing, number, timestamp, rank):
-        return RunStanding(
-            phase if rank else standing.phase or phase,
-            standing.state,
-            standing.substate,
-            standing.tick,
-            standing.timestamp,
-            standing.rank,
-        )
+        # It comes late, and tells no more than that the run has begun.
+        return replace(standing, phase=phase)
     return RunStanding(
         phase, _text(message.get("state")), _text(message.get("substate")), number, timestamp, rank
     )

@@ -28,8 +28,9 @@ from models.streaming.monitoring import (
 )
 from repos.streaming.monitor_http import Conflict, MonitorHttp, NotSupported
 
-#: Files in one request.
+#: Files in one request, and messages in one answer.
 _AT_ONCE = 1000
+_MESSAGES = 10_000
 
 #: What can stand between two slashes of a URL.
 _SEGMENT = re.compile(r"(?!\.{1,2}$)[^/\x00-\x1f\ud800-\udfff]+")
@@ -209,15 +210,28 @@ class MonitorClient:
         """Return the bodies of the bus's messages about an execution, the
         oldest first; empty where the monitor records none.
         """
-        rows = self._http.get("workflow-messages/", {"execution_id": execution_id})
-        if not isinstance(rows, list):
-            raise TemporarilyUnavailable("the monitor: its messages are no list")
-        rows = [row for row in rows if isinstance(row, dict) and row.get("is_successful") is not False]
+        rows = [row for row in self._messages(execution_id) if row.get("is_successful") is not False]
         if rows and str(rows[0].get("sent_at")) >= str(rows[-1].get("sent_at")):
             # The newest first, as here and in the field.
             rows.reverse()
         bodies = [row.get("message_content") for row in rows]
         return [body for body in bodies if isinstance(body, dict)]
+
+    def _messages(self, execution_id: str) -> Iterator[dict[str, Any]]:
+        seen: set[Any] = set()
+        for offset in itertools.count(0, _MESSAGES):
+            params = {"execution_id": execution_id, "limit": str(_MESSAGES), "offset": str(offset)}
+            page = self._http.get("workflow-messages/", params)
+            if not isinstance(page, list):
+                raise TemporarilyUnavailable("the monitor: its messages are no list")
+            # What has come since moves the others on; and the monitor in the
+            # field gives all of them at once, whatever is asked for.
+            rows = [row for row in page if isinstance(row, dict)]
+            new = [row for row in rows if row.get("message_id") not in seen]
+            yield from new
+            seen.update(row.get("message_id") for row in rows)
+            if len(page) != _MESSAGES or not new:
+                return
 
     def _key(self, run_number: int) -> int:
         """Return the monitor's key of a run."""

@@ -14,9 +14,11 @@ from app.streaming.rest.resources import Listing, RowViews, Views, integer_key
 from repos.streaming.monitor_rows import Page
 from repos.streaming.monitor_store import MonitorStore
 
-#: Messages and lines of logs in a list that asks for no number of them; and
-#: files, of which agents in the field look for theirs among all.
+#: Messages and lines of logs in a list that asks for no number of them;
+#: messages of one execution or run; and files, of which agents in the field
+#: look for theirs among all.
 _MOST = 10_000
+_MOST_OF_ONE = 100_000
 _MOST_FILES = 100_000
 
 
@@ -110,14 +112,14 @@ def resource_views(store: MonitorStore, *, zone: ZoneInfo) -> list[Views]:
 
 
 class _Messages:
-    """Messages: all of an execution or a run, else those that came last."""
+    """Messages that came last; more of them of an execution or a run."""
 
     def __init__(self, store: MonitorStore) -> None:
         self._messages = store.messages
 
     def __call__(self, *, limit: int | None = None, **wanted: Any) -> Page:
-        if limit is None and not {"execution_id", "run_id"} & {*wanted}:
-            limit = _MOST
+        if limit is None:
+            limit = _MOST_OF_ONE if {"execution_id", "run_id"} & {*wanted} else _MOST
         return self._messages.listed(limit=limit, **wanted)
 
 

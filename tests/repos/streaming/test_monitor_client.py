@@ -19,6 +19,7 @@ from models.streaming.monitoring import (
     RecordedMessage,
     StfStatus,
 )
+from repos.streaming import monitor_client
 from repos.streaming.monitor_client import MonitorClient
 from repos.streaming.monitor_http import MonitorHttp
 from repos.streaming.monitor_store import MonitorStore
@@ -144,7 +145,9 @@ class TestOurs:
         client.update_files(RUN, updates)
         assert store.files.listed(status="processed").total == 1500
 
-    def test_executions_and_messages(self, ours: tuple[MonitorClient, MonitorStore]) -> None:
+    def test_executions_and_messages(
+        self, ours: tuple[MonitorClient, MonitorStore], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         client, store = ours
         store.executions.add(
             {"execution_id": "e 1", "namespace": "n", "status": "running", "start_time": now()}
@@ -171,8 +174,10 @@ class TestOurs:
                 for kind in ("run_imminent", "start_run", "stf_gen")
             ]
         )
-        kinds = [body["msg_type"] for body in client.messages("e 1")]
-        assert kinds == ["run_imminent", "start_run", "stf_gen"]
+        for many in (10_000, 3, 2, 1):
+            monkeypatch.setattr(monitor_client, "_MESSAGES", many)
+            kinds = [body["msg_type"] for body in client.messages("e 1")]
+            assert kinds == ["run_imminent", "start_run", "stf_gen"]
         state = client.run_state(RUN)
         assert state is not None and state.phase == "physics"
 
@@ -224,7 +229,11 @@ class TestField:
         field_client.end_execution("e", ExecutionStatus.FAILED, end_time=now())
         assert field.executions["e"]["status"] == "failed" and field.executions["e"]["end_time"]
 
-    def test_messages_are_the_oldest_first(self, field: FieldMonitor, field_client: MonitorClient) -> None:
+    @pytest.mark.parametrize("many", [10_000, 3, 2])
+    def test_messages_are_the_oldest_first(
+        self, field: FieldMonitor, field_client: MonitorClient, monkeypatch: pytest.MonkeyPatch, many: int
+    ) -> None:
+        monkeypatch.setattr(monitor_client, "_MESSAGES", many)
         field.messages = [
             {
                 "execution_id": "e",

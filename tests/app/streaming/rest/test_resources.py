@@ -363,7 +363,9 @@ class TestAgents:
 
 
 class TestMessagesAndLogs:
-    def test_messages_of_an_execution(self, client: FlaskClient, store: MonitorStore) -> None:
+    def test_messages_of_an_execution(
+        self, client: FlaskClient, store: MonitorStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         now = datetime.now(UTC)
         store.messages.record(
             [
@@ -383,6 +385,9 @@ class TestMessagesAndLogs:
         assert [row["message_type"] for row in rows] == ["start_run", "run_imminent"]
         assert "broker_id" not in rows[0] and rows[0]["sent_at"].endswith("+00:00")
         assert len(client.get("/api/workflow-messages/?run_id=100010&message_type=start_run").json) == 1
+        monkeypatch.setattr(specs, "_MOST_OF_ONE", 1)
+        (newest,) = client.get("/api/workflow-messages/?execution_id=e").json
+        assert newest == rows[0]
         limited = client.get("/api/workflow-messages/?limit=1")
         assert len(limited.json) == 1 and limited.headers["X-Total-Count"] == "2"
         one = client.get(f"/api/workflow-messages/{rows[0]['message_id']}/").json
