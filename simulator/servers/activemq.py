@@ -29,16 +29,13 @@ class ActiveMQServer(Server):
     """One broker with two STOMP listeners: plain, and over TLS.
 
     Messages and durable subscriptions are on disk: they are there again after
-    `stop` or `kill` and `start`. Clients need not show a certificate; one that
-    they do show must be of the same authority.
+    `stop` or `kill` and `start`, all that were answered for. Clients need not show
+    a certificate; one that they do show must be of the same authority.
 
     Parameters
     ----------
     places : `config.server_settings.ServerPlaces`
     directory : path-like, optional
-    durable : `bool`, optional
-        Whether every message is on disk before it is answered for, which only
-        a loss of power could tell.
 
     Raises
     ------
@@ -51,14 +48,11 @@ class ActiveMQServer(Server):
     password = "secret"  # noqa: S105
     """Their password."""
 
-    def __init__(
-        self, *, places: ServerPlaces, directory: str | Path | None = None, durable: bool = False
-    ) -> None:
+    def __init__(self, *, places: ServerPlaces, directory: str | Path | None = None) -> None:
         self._jars = _find_jars(places)
         self._java = find_java(places)
         super().__init__(name="activemq", directory=directory)
         self._port, self._ssl_port = free_port(), free_port()
-        self._durable = durable
 
     @property
     def host(self) -> str:
@@ -119,7 +113,6 @@ class ActiveMQServer(Server):
         self._settings.write_text(
             _SETTINGS.format(
                 data=self.directory / "data",
-                sync="always" if self._durable else "never",
                 user=self.user,
                 password=self.password,
                 plain=f"stomp://{HOST}:{self._port}",
@@ -176,6 +169,8 @@ def _target(link: Path, root: Path) -> Path | None:
     return installed if installed.exists() else None
 
 
+# Without "always" messages are answered for before they are even handed to the
+# operating system, so that a broker that is killed loses some.
 _SETTINGS = """\
 <beans xmlns="http://www.springframework.org/schema/beans"
   xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
@@ -186,7 +181,7 @@ _SETTINGS = """\
       dataDirectory="{data}" schedulePeriodForDestinationPurge="0">
     <persistenceAdapter>
       <kahaDB directory="{data}/kahadb" journalMaxFileLength="8mb" preallocationStrategy="sparse_file"
-        journalDiskSyncStrategy="{sync}"/>
+        journalDiskSyncStrategy="always"/>
     </persistenceAdapter>
     <plugins>
       <simpleAuthenticationPlugin>

@@ -28,7 +28,7 @@ class ServerSet:
     places : `config.server_settings.ServerPlaces`, optional
         Where they come from; as the environment says, if left out.
     durable : `bool`, optional
-        Whether PostgreSQL, Redis and ActiveMQ wait for the disk.
+        Whether PostgreSQL and Redis wait for the disk; ActiveMQ always does.
     max_connections : `int`, optional
         Of PostgreSQL.
     """
@@ -67,7 +67,7 @@ class ServerSet:
     @cached_property
     def activemq(self) -> ActiveMQServer:
         """ActiveMQ; not among those of `environment`, which are the visits'."""
-        server = ActiveMQServer(places=self._places, durable=self._durable)
+        server = ActiveMQServer(places=self._places)
         self._start(server)
         return server
 
