@@ -96,7 +96,7 @@ class ActiveMQServer(Server):
             f"-Dlog4j.configuration={self._logging.as_uri()}",
             *("-cp", os.pathsep.join(map(str, self._jars))),
             *(
-                "org.apache.activemq.console.command.ShellCommand",
+                _MAIN,
                 "start",
                 f"xbean:{self._settings.as_uri()}",
             ),
