@@ -121,6 +121,7 @@ _TESTBED = frozenset(
         "PP_MONITOR_TIMEZONE",
         "PP_PAYLOAD",
         "PP_PAYLOAD_ATTEMPTS",
+        "PP_PAYLOAD_KEEP_DAYS",
         "PP_PAYLOAD_TIMEOUT",
         "PP_PAYLOAD_WORKERS",
         "PP_RUN_DEADLINE",

@@ -14,6 +14,7 @@ import getpass
 import shlex
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from app.streaming.agent_parts import connect_monitor, create_agent
@@ -27,7 +28,7 @@ from models.streaming.datasets import DatasetId
 from models.streaming.names import DEFAULT_SCOPE
 from models.streaming.tasks import TERMINAL_TASKS, TaskSpec, TaskState
 from repos.streaming.database import create_streaming_engine
-from repos.streaming.local_executor import POLL, LocalExecutor
+from repos.streaming.local_executor import LocalExecutor
 from repos.streaming.local_jobs import LocalJobs
 from repos.streaming.panda_client import PandaClient
 from repos.streaming.panda_executor import PandaExecutor
@@ -47,8 +48,6 @@ _DATABASE = "processing-agent"
 _OUTPUTS = "outputs"
 #: Seconds between looks at a task, if nobody says: here, and at PanDA.
 _LOCAL_POLL, _PANDA_POLL = 0.5, 60.0
-#: Seconds between looks for a dataset's files where each is a request.
-_REMOTE_FILES = (2.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -84,8 +83,8 @@ def create_executor(
     Raises
     ------
     models.errors.InvalidConfiguration
-        Raised if the payload is no program, or the agent's database cannot be
-        used.
+        Raised if the payload is no program, the agent's database cannot be
+        used, or the catalogue does not know where files are.
     models.errors.TemporarilyUnavailable
         Raised if that is away.
     """
@@ -94,6 +93,11 @@ def create_executor(
         if script is not None and not script.is_file():
             raise InvalidConfiguration(f"-s: there is no file {script}")
         return PandaExecutor(client=PandaClient(), script=script)
+    if settings.catalogue != "embedded":
+        raise InvalidConfiguration(
+            "PP_EXECUTOR=local: Rucio does not say where files are, so none could be processed here; "
+            "set PP_EXECUTOR=panda or PP_CATALOGUE=embedded"
+        )
     environment = payload_environment()
     if script is None:
         search = environment.get("PATH")
@@ -111,7 +115,7 @@ def create_executor(
         ),
         workers=settings.payload_workers,
         attempts=settings.payload_attempts,
-        poll=POLL if settings.catalogue == "embedded" else _REMOTE_FILES,
+        keep=timedelta(days=settings.payload_keep_days) if settings.payload_keep_days else None,
     )
 
 

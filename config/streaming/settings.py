@@ -205,6 +205,15 @@ class StreamingSettings(Settings):
     payload_attempts: int = setting(
         "PP_PAYLOAD_ATTEMPTS", 3, purpose="attempts that each file is given", example="3", ge=1, le=100
     )
+    payload_keep_days: int = setting(
+        "PP_PAYLOAD_KEEP_DAYS",
+        90,
+        purpose="days for which jobs of ended tasks, and what failed payloads left, are kept, 0 for ever; "
+        "results stay",
+        example="365",
+        ge=0,
+        le=36500,
+    )
     payload_timeout: Seconds = setting(
         "PP_PAYLOAD_TIMEOUT",
         3600.0,

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from models.errors import InvalidMessage, PromptProcessingError, TemporarilyUnavailable
@@ -32,12 +32,15 @@ _PAGE = 1000
 _FLUSH = 0.1
 #: Seconds between looks for the files of a dataset, while some came and at most.
 POLL = (0.1, 1.0)
-#: Seconds that each thread has to end.
+#: Seconds that threads have to end.
 _PATIENCE = 5.0
 #: Seconds before the database is asked again, or a full disk is tried.
 _BACK_OFF = 1.0
 #: Seconds before a file that failed is tried again, times how often it did.
 _RETRY = 1.0
+#: Seconds between looks for what is too old to be kept, while there was some
+#: and otherwise.
+_FORGET, _LATER = 10.0, 86_400.0
 
 
 class DatasetFiles(Protocol):
@@ -96,6 +99,9 @@ class LocalExecutor:
     poll : `tuple` [`float`, `float`], optional
         Seconds between looks for a dataset's files, while some came and at
         most.
+    keep : `datetime.timedelta` or `None`, optional
+        For how long jobs of a task that has ended, and what its failures
+        left, are kept; None: for ever.
     """
 
     def __init__(
@@ -107,12 +113,15 @@ class LocalExecutor:
         workers: int,
         attempts: int,
         poll: tuple[float, float] = POLL,
+        keep: timedelta | None = None,
     ) -> None:
         self._jobs = jobs
         self._catalogue = catalogue
         self._runner = runner
         self._attempts = attempts
         self._poll = poll
+        self._keep_for = keep
+        self._forget_next = float("-inf")
         self._works: dict[int, _Work] = {}
         self._new: queue.SimpleQueue[LocalTask] = queue.SimpleQueue()
         self._waiting: queue.SimpleQueue[tuple[LocalTask, LocalJob] | None] = queue.SimpleQueue()
@@ -181,10 +190,11 @@ class LocalExecutor:
         self._runner.stop()
         for _ in self._workers:
             self._waiting.put(None)
+        deadline = time.monotonic() + _PATIENCE
         for thread in (*self._workers, self._keeper):
             if thread.is_alive():
                 # The catalogue may be slow; what is not written is found out again.
-                thread.join(_PATIENCE)
+                thread.join(max(0.1, deadline - time.monotonic()))
         self._runner.close()
 
     def _work(self) -> None:
@@ -258,10 +268,21 @@ class LocalExecutor:
                 self._jobs.end_task(work.task.id, state)
                 self._runner.tidy(work.task)
                 del self._works[work.task.id]
+        if now >= self._forget_next:
+            self._forget_next = now + (_FORGET if self._forget() else _LATER)
         if any(work.is_busy for work in self._works.values()):
             return _FLUSH
         waits = [work.due - now for work in self._works.values()]
         return min([max(0.01, wait) for wait in waits], default=self._poll[1])
+
+    def _forget(self) -> bool:
+        """Remove what is too old, some at once; say whether there was any."""
+        if self._keep_for is None:
+            return False
+        tasks = self._jobs.forget(datetime.now(UTC) - self._keep_for)
+        for task in tasks:
+            self._runner.forget(task)
+        return bool(tasks)
 
     def _try_again(self, now: float) -> None:
         """Hand out again what failed long enough ago."""

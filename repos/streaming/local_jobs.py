@@ -21,7 +21,7 @@ from repos.streaming.task_tables import LOCAL_JOBS, LOCAL_TASKS
 WAITING = "activated"
 RUNNING = "running"
 FAILED = "failed"
-#: Names that a question has.
+#: Names that a question has, and tasks that are forgotten at once.
 _AT_ONCE = 500
 
 
@@ -202,6 +202,21 @@ class LocalJobs:
         values = {"state": state.value, "ended": datetime.now(UTC)}
         with writing(self._engine) as connection:
             connection.execute(LOCAL_TASKS.update().where(LOCAL_TASKS.c.id == task).values(values))
+
+    def forget(self, ended_before: datetime) -> list[LocalTask]:
+        """Remove jobs of tasks that ended before some time; return those
+        tasks. The tasks stay: each is submitted once for ever.
+        """
+        old = sa.and_(
+            LOCAL_TASKS.c.namespace == self._namespace,
+            LOCAL_TASKS.c.ended < sa.literal(ended_before, LOCAL_TASKS.c.ended.type),
+            sa.exists().where(LOCAL_JOBS.c.task == LOCAL_TASKS.c.id),
+        )
+        with writing(self._engine) as connection:
+            query = sa.select(LOCAL_TASKS).where(old).limit(_AT_ONCE)
+            tasks = [_task(row) for row in connection.execute(query).mappings()]
+            connection.execute(LOCAL_JOBS.delete().where(LOCAL_JOBS.c.task.in_([task.id for task in tasks])))
+        return tasks
 
 
 #: What changes in the life of a job.

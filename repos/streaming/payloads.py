@@ -203,6 +203,10 @@ class PayloadRunner:
         """Remove what a task that has ended needs no more."""
         shutil.rmtree(self._outputs(task) / _WORK, ignore_errors=True)
 
+    def forget(self, task: LocalTask) -> None:
+        """Remove what failed attempts of a task left."""
+        shutil.rmtree(self._outputs(task) / _FAILED, ignore_errors=True)
+
     def _outputs(self, task: LocalTask) -> Path:
         return self._directory / _file_name(task.spec.output)
 

@@ -139,12 +139,11 @@ class TaskStore:
             self._update(connection, task)
 
     def _select(self, connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[RunTask]:
-        query = (
-            sa.select(*_COLUMNS)
-            .where(RUN_TASKS.c.namespace == self._namespace, which)
-            .order_by(RUN_TASKS.c.run_id)
+        query = sa.select(*_COLUMNS).where(RUN_TASKS.c.namespace == self._namespace, which)
+        # Ordered here: for an order, SQLite would go through all runs of all times.
+        return sorted(
+            (_task(row) for row in connection.execute(query).mappings()), key=lambda task: task.run_id
         )
-        return [_task(row) for row in connection.execute(query).mappings()]
 
     def _update(self, connection: sa.Connection, task: RunTask) -> None:
         here = RUN_TASKS.c.namespace == self._namespace, RUN_TASKS.c.run_id == task.run_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from repos.streaming.database import create_streaming_engine
 from repos.streaming.local_executor import LocalExecutor
 from repos.streaming.local_jobs import LocalJobs
 from repos.streaming.payloads import PayloadRunner, parse_payload
+from services.streaming.executor import Executor
 
 NAMESPACE = "test-user"
 DATASET = DatasetId("group.daq", "swf.100010.run")
@@ -87,6 +89,7 @@ class Place:
         attempts: int = 1,
         timeout: float | None = 20.0,
         namespace: str = NAMESPACE,
+        keep: timedelta | None = None,
     ) -> LocalExecutor:
         executor = LocalExecutor(
             jobs=LocalJobs(self.engine(), namespace=namespace),
@@ -100,6 +103,7 @@ class Place:
             workers=workers,
             attempts=attempts,
             poll=(0.02, 0.1),
+            keep=keep,
         )
         self.executors.append(executor)
         return executor
@@ -112,7 +116,7 @@ class Place:
         return sorted(path.name for path in self.outputs.iterdir() if not path.name.startswith("."))
 
 
-def ended(executor: LocalExecutor, task_id: str) -> TaskState:
+def ended(executor: Executor, task_id: str) -> TaskState:
     """Wait until a task has ended."""
     until(lambda: executor.status(task_id) is not TaskState.RUNNING)
     return executor.status(task_id)

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from models.errors import InvalidConfiguration, InvalidMessage, TemporarilyUnava
 from models.streaming.datasets import DatasetId
 from models.streaming.tasks import FINISHED, TaskState
 from repos.streaming import local_executor, payload_process, payloads
+from repos.streaming.local_executor import LocalExecutor
 from repos.streaming.local_job_listing import LocalJobListing
 from repos.streaming.local_jobs import LocalJob
 from tests.repos.streaming.executing import DATASET, TASK, Place, all_jobs, ended, until
@@ -285,6 +288,29 @@ def test_jobs_that_were_made_though_the_database_seemed_away(
     assert ended(executor, task_id) is TaskState.DONE
     changes = [change for change, _ in executor._jobs.changes(1, after=0, limit=9)]
     assert changes == sorted(set(changes)), "each change has a number of its own"
+
+
+def _has_looked(executor: LocalExecutor) -> bool:
+    return executor._forget_next > 0
+
+
+def test_what_failed_payloads_left_is_kept_for_some_time_only(place: Place) -> None:
+    place.dataset.attach(1, 2)
+    place.dataset.open = False
+    executor = place.executor("sh -c 'test $SWF_SEQUENCE = 1'")
+    task_id = executor.submit(TASK)
+    assert ended(executor, task_id) is TaskState.FINISHED
+    executor.close()
+    failed = place.outputs / ".failed"
+    for keep, there in ((timedelta(days=1), True), (timedelta(0), False)):
+        executor = place.executor(keep=keep)
+        executor.start()
+        until(partial(_has_looked, executor))
+        assert failed.is_dir() == there
+        assert len(all_jobs(executor, task_id)) == (2 if there else 0)
+        executor.close()
+    assert place.names() == [FIRST]
+    assert executor.status(task_id) is TaskState.FINISHED
 
 
 def test_changes_are_told_once_and_in_pages(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -89,6 +90,41 @@ def test_a_run_that_was_given_up_is_tried_again(
     store.note([RunNote(RUN, ready=True)])
     (again,) = store.tasks()
     assert (again.phase, again.attempts, again.error) == (phase, 0, None)
+
+
+def test_a_question_costs_the_same_however_many_runs_there_were(engine: sa.Engine, store: TaskStore) -> None:
+    """SQLite says how it looks; PostgreSQL decides by how many there are."""
+    if engine.dialect.name != "sqlite":
+        return
+    plans: list[str] = []
+
+    @sa.event.listens_for(engine, "before_cursor_execute")
+    def explain(_connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if "run_tasks" in statement:
+            rows = cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
+            plans.append(rows[0][3])
+
+    store.tasks()
+    store.tasks([TaskPhase.EXPECTED])
+    store.executions(["e"])
+    by_phase = "SEARCH run_tasks USING INDEX run_tasks_by_phase (namespace=? AND phase=?)"
+    by_execution = "SEARCH run_tasks USING INDEX run_tasks_by_execution (namespace=? AND execution_id=?)"
+    assert plans == [by_phase, by_phase, by_execution]
+
+
+def test_old_jobs_are_forgotten_but_not_their_task(engine: sa.Engine) -> None:
+    jobs = LocalJobs(engine, namespace=NAMESPACE)
+    task, running = jobs.add_task(TASK), jobs.add_task(replace(TASK, name="running"))
+    for one in (task, running):
+        jobs.add_jobs(one.id, [CatalogueFile("1.stf", Path("/x/1.stf"), 1, "00000001", "g")], change=1)
+    jobs.end_task(task.id, TaskState.DONE)
+    now = datetime.now(UTC)
+    assert jobs.forget(now - timedelta(days=1)) == []
+    assert LocalJobs(engine, namespace="another").forget(now + timedelta(days=1)) == []
+    assert jobs.forget(now + timedelta(days=1)) == [task]
+    assert jobs.forget(now + timedelta(days=1)) == []
+    assert (jobs.jobs(task.id), len(jobs.jobs(running.id))) == ([], 1)
+    assert (jobs.add_task(TASK), jobs.state(task.id)) == (task, TaskState.DONE)
 
 
 def test_jobs_of_the_local_executor(engine: sa.Engine) -> None:
