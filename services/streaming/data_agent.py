@@ -18,10 +18,11 @@ from models.streaming.names import DEFAULT_SCOPE
 from services.streaming.agent import AgentFacts
 from services.streaming.catalogue import Catalogue
 from services.streaming.data_closing import RunClosing
-from services.streaming.data_files import CatalogueFiles, MonitorFiles
+from services.streaming.data_files import CatalogueFiles
 from services.streaming.data_intake import DataIntake
 from services.streaming.data_progress import DataLimits, RunProgress
 from services.streaming.data_recovery import DataRecovery
+from services.streaming.data_registration import MonitorFiles
 from services.streaming.data_runs import RunStore, StfFolders
 from services.streaming.monitor import Monitor
 
@@ -89,22 +90,24 @@ class DataAgent:
             settling=limits.settling,
         )
         self._to_monitor = MonitorFiles(store=store, monitor=monitor, namespace=namespace, name=name)
+        to_catalogue = CatalogueFiles(
+            store=store,
+            catalogue=catalogue,
+            folders=folders,
+            containers=self._containers,
+            now=now,
+            batch=limits.batch,
+        )
         self._progress = RunProgress(
             store=store,
             catalogue=catalogue,
             monitor=monitor,
-            to_catalogue=CatalogueFiles(
-                store=store,
-                catalogue=catalogue,
-                folders=folders,
-                containers=self._containers,
-                now=now,
-                batch=limits.batch,
-            ),
+            to_catalogue=to_catalogue,
             to_monitor=self._to_monitor,
             closing=RunClosing(
                 store=store,
                 catalogue=catalogue,
+                last_look=to_catalogue.last_look,
                 search=self._recovery.search,
                 now=now,
                 deadline=limits.deadline,

@@ -29,6 +29,9 @@ class RunClosing:
     ----------
     store : `services.streaming.data_runs.RunStore`
     catalogue : `services.streaming.catalogue.Catalogue`
+    last_look : callable
+        Looks at all files of a run that are waited for; says whether any was
+        there.
     search : callable
         Looks in a run's folder for files that nobody announced; returns how
         many it found.
@@ -44,12 +47,14 @@ class RunClosing:
         *,
         store: RunStore,
         catalogue: Catalogue,
+        last_look: Callable[[DataRun], bool],
         search: Callable[[DataRun], int],
         now: Callable[[], datetime],
         deadline: float,
     ) -> None:
         self._store = store
         self._catalogue = catalogue
+        self._last_look = last_look
         self._search = search
         self._now = now
         self._deadline = timedelta(seconds=deadline)
@@ -83,8 +88,9 @@ class RunClosing:
         counted = run.end_assumed and not waiting
         if not counted and not self.overdue(run):
             return run, (run.ended + self._deadline - self._now()).total_seconds()
-        # Messages may have been lost; files are not.
-        if self._search(run):
+        # Files may have come since they were looked for, and messages may have
+        # been lost.
+        if self._last_look(run) or self._search(run):
             return run, 0.0
         return self._close(run, have), None
 

@@ -19,8 +19,9 @@ from models.streaming.datasets import DatasetId
 from services.streaming.catalogue import Catalogue
 from services.streaming.data_closing import RunClosing
 from services.streaming.data_failures import Failures
-from services.streaming.data_files import CatalogueFiles, MonitorFiles
+from services.streaming.data_files import CatalogueFiles
 from services.streaming.data_intake import labels
+from services.streaming.data_registration import MonitorFiles
 from services.streaming.data_runs import RunStore
 from services.streaming.monitor import Monitor
 

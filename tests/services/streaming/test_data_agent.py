@@ -205,6 +205,20 @@ def test_a_file_that_never_appears(world: DataWorld, caplog: pytest.LogCaptureFi
     assert NAMES[1] in errors(caplog) and "1 of 3 are missing" in errors(caplog)
 
 
+def test_a_file_that_appears_just_before_the_deadline(world: DataWorld) -> None:
+    """It is looked for seldom by then; before the dataset is closed, once more."""
+    messages = world.announce(RUN, 3)
+    aside = (world.container / f"swf.{RUN}.run" / NAMES[1]).rename(world.container / "aside")
+    world.agent.receive(messages)
+    world.pass_time(59.9, step=0.1)
+    aside.rename(world.container / f"swf.{RUN}.run" / NAMES[1])
+    [file] = world.store.files(RUN, FileState.ANNOUNCED)
+    assert file.due is not None and file.due > world.clock() + timedelta(seconds=0.5)
+    world.pass_time(0.2, step=0.1)
+    assert world.run(RUN).complete
+    assert set(world.dataset(RUN)) == set(NAMES)
+
+
 def test_a_file_that_was_never_announced_is_found_at_the_end(world: DataWorld) -> None:
     messages = world.announce(RUN, 3)
     world.agent.receive([*messages[:3], *messages[4:]])
