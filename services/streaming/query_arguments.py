@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["Window", "bounded", "database_number", "log_level", "read_time"]
+__all__ = ["Window", "bounded", "database_number", "database_text", "log_level", "read_time"]
 
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from models.errors import InvalidMessage
+from models.streaming.strict_json import storable_text
 
 #: Numbers beyond this are in no database (64-bit integers).
 _MAX_NUMBER = 2**63 - 1
@@ -72,6 +73,15 @@ def database_number(name: str, value: int | None) -> int | None:
     if value is not None and not 0 <= value <= _MAX_NUMBER:
         raise InvalidMessage(f"{name}: there can be no {value}")
     return value
+
+
+def database_text(text: str | None) -> str | None:
+    """Return text that a database can be asked for, None if there is none.
+
+    Characters that no database takes are those that stand for them in what
+    was stored.
+    """
+    return storable_text(text) if text else None
 
 
 def bounded(limit: int | None, *, default: int, most: int) -> int:

@@ -20,7 +20,8 @@ from urllib.parse import quote
 
 from models.errors import InvalidMessage, PromptProcessingError
 from models.streaming.job_listing import JobQuery
-from services.streaming.query_arguments import Window, bounded, database_number, log_level
+from models.streaming.strict_json import storable_text
+from services.streaming.query_arguments import Window, bounded, database_number, database_text, log_level
 from services.streaming.workflow_records import JobSource, RecordPage, WorkflowRecords
 from services.streaming.workflow_summary import summarise_workflow
 
@@ -82,7 +83,7 @@ class WorkflowQueries:
         """Return how an execution stands: phase, files, events and errors."""
 
         def ask() -> Answer:
-            summary = summarise_workflow(self._records, execution_id)
+            summary = summarise_workflow(self._records, storable_text(execution_id))
             if summary is None:
                 return {
                     "error": f"there is no execution {execution_id!r}; list_messages tells which there are"
@@ -112,10 +113,10 @@ class WorkflowQueries:
 
             def listed(**more: Any) -> RecordPage:
                 return self._records.messages.listed(
-                    namespace=namespace or None,
-                    execution_id=execution_id or None,
-                    sender_agent=agent or None,
-                    message_types=[message_type] if message_type else None,
+                    namespace=database_text(namespace),
+                    execution_id=database_text(execution_id),
+                    sender_agent=database_text(agent),
+                    message_types=[storable_text(message_type)] if message_type else None,
                     **more,
                 )
 
@@ -145,7 +146,10 @@ class WorkflowQueries:
 
             def listed(**more: Any) -> RecordPage:
                 return self._records.files.listed(
-                    run_number=run, status=status or None, machine_state=machine_state or None, **more
+                    run_number=run,
+                    status=database_text(status),
+                    machine_state=database_text(machine_state),
+                    **more,
                 )
 
             links = [self._link("STF files", "/streaming/files")]
@@ -178,11 +182,11 @@ class WorkflowQueries:
 
             def listed(**more: Any) -> RecordPage:
                 return self._records.logs.listed(
-                    app_name=app_name or None,
-                    instance_name=instance_name or None,
-                    execution_id=execution_id or None,
+                    app_name=database_text(app_name),
+                    instance_name=database_text(instance_name),
+                    execution_id=database_text(execution_id),
                     level=lowest,
-                    search=search or None,
+                    search=database_text(search),
                     **more,
                 )
 
@@ -213,9 +217,9 @@ class WorkflowQueries:
             window = days if days is not None else (None if taskid is not None else 7.0)
             query = JobQuery(
                 since=_days_ago(window),
-                status=status or None,
-                username=username or None,
-                site=site or None,
+                status=database_text(status),
+                username=database_text(username),
+                site=database_text(site),
                 taskid=database_number("taskid", taskid),
                 reqid=database_number("reqid", reqid),
                 limit=bounded(
@@ -255,7 +259,7 @@ class WorkflowQueries:
         return [self._link("Streaming workflow", "/streaming")]
 
     def _execution_links(self, execution_id: str) -> list[dict[str, str]]:
-        path = f"/streaming/executions/{quote(execution_id, safe='')}"
+        path = f"/streaming/executions/{quote(storable_text(execution_id), safe='')}"
         return [self._link(f"Execution {execution_id}", path), *self._overview_links()]
 
 

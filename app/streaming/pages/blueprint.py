@@ -16,6 +16,7 @@ from app.streaming.pages.details import execution_page, run_page
 from app.streaming.pages.overview import overview
 from models.errors import PromptProcessingError
 from models.streaming.monitoring import StfStatus
+from models.streaming.strict_json import storable_text
 from services.streaming.workflow_records import JobSource, WorkflowRecords
 
 #: Files on a page.
@@ -67,7 +68,7 @@ class _Views:
 
     def execution(self, execution_id: str) -> Response:
         """One execution."""
-        page = execution_page(self._records(), execution_id)
+        page = execution_page(self._records(), storable_text(execution_id))
         if page is None:
             return self._missing(f"execution {execution_id}")
         return self._page("execution", root="../../", page=page)
@@ -82,7 +83,7 @@ class _Views:
     def files(self) -> Response:
         """Files, of a run, of a status, or all."""
         wanted = {
-            name: request.args.get(name, "").strip()[:100]
+            name: storable_text(request.args.get(name, "").strip(), longest=100)
             for name in ("run_number", "status", "machine_state")
         }
         offset = _number(request.args.get("offset", "")) or 0

@@ -279,5 +279,5 @@ def test_jobs_are_looked_for_when_they_are_asked_for(tmp_path: Path) -> None:
 
 def test_a_server_that_is_away_is_called_by_its_name() -> None:
     url = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
-    with pytest.raises(TemporarilyUnavailable, match="^the streaming database: "):
+    with pytest.raises(TemporarilyUnavailable, match=r"^the streaming database: "):
         workflow_queries(load_streaming_settings(env={"PP_MONITOR_DATABASE": url}))

@@ -29,6 +29,7 @@ from repos.ledger_database import writing
 from repos.streaming.database import create_streaming_engine
 from repos.streaming.local_job_listing import LocalJobListing
 from repos.streaming.monitor_tables import AGENTS, EXECUTIONS, LOGS, MESSAGES, STF_FILES
+from simulator.servers.postgresql import PostgreSQLServer
 from tests.app.streaming.monitor_world import (
     AGENTS as NAMES,
 )
@@ -41,6 +42,7 @@ from tests.app.streaming.monitor_world import (
     MonitorWorld,
     whole_world,
 )
+from tests.servers import unique_name
 
 #: What must be shown as it is, and not be taken for HTML.
 NASTY = """<script>alert("x")</script> & 'y'"""
@@ -314,6 +316,15 @@ def test_json_of_any_kind_is_shown(world: MonitorWorld) -> None:
 @pytest.mark.parametrize("path", ["executions/none", "runs/1", f"runs/{2**64}"])
 def test_what_is_not_there(world: MonitorWorld, path: str) -> None:
     assert "The monitor knows no" in text(page(client_of(world), f"/streaming/{path}", 404))
+
+
+@pytest.mark.servers
+def test_text_that_no_database_takes_is_nobody(postgresql: PostgreSQLServer, tmp_path: Path) -> None:
+    world = whole_world(tmp_path, postgresql.create_database(unique_name("monitor")))
+    client = client_of(world)
+    assert "The monitor knows no" in text(page(client, "/streaming/executions/a%00b", 404))
+    assert "There is none." in page(client, "/streaming/files?status=%00&machine_state=%00")
+    assert "There is none." in page(client, "/streaming/files?run_number=%00")
 
 
 def test_a_database_that_is_not_there_yet(tmp_path: Path) -> None:

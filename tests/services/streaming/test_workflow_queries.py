@@ -213,6 +213,19 @@ def test_levels_and_runs_that_there_cannot_be(queries: WorkflowQueries) -> None:
     assert queries.logs(level=2**80)["items"] == []
 
 
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"])
+def test_text_that_no_database_takes_is_nobody(world: MonitorWorld, text: str) -> None:
+    jobs = LocalJobListing(create_streaming_engine(world.jobs_url))
+    queries = WorkflowQueries(records=world.store, jobs=jobs)
+    assert "there is no execution" in queries.workflow_monitor(text)["error"]
+    assert queries.messages(namespace=text, execution_id=text, agent=text)["items"] == []
+    assert queries.messages(message_type=text)["items"] == []
+    assert queries.stf_files(run_number=RUN, status=text, machine_state=text)["items"] == []
+    assert queries.logs(app_name=text, instance_name=text, search=text)["items"] == []
+    assert queries.jobs(status=text, username=text, site=text)["jobs"] == []
+    assert queries.jobs(username=text)["jobs"] == []
+
+
 @pytest.mark.parametrize("days", [-1.0, float("-inf"), float("nan")])
 def test_days_that_there_cannot_be(world: MonitorWorld, days: float) -> None:
     source = Recorded()
