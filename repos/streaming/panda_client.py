@@ -98,6 +98,22 @@ class PandaClient:
             raise TemporarilyUnavailable(f"PanDA: {call}: {answer['error']}")
         return answer["status"], answer["answer"]
 
+    def answer(self, call: str, **arguments: Any) -> Any:
+        """Have a function called, and return PanDA's answer.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if there is none, or it tells of a failure.
+        """
+        try:
+            status, answer = self.ask(call, **arguments)
+        except PandaExited as error:
+            raise TemporarilyUnavailable(str(error)) from error
+        if status != 0:
+            raise TemporarilyUnavailable(f"PanDA: {call} failed with {status}: {answer}")
+        return answer
+
     def close(self) -> None:
         """End its process, also while it is asked something: whoever asks
         would wait for PanDA.

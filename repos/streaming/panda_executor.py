@@ -13,12 +13,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from models.errors import InvalidMessage, TemporarilyUnavailable
 from models.streaming.tasks import FAILED_JOBS, TERMINAL_TASKS, JobChanges, JobRecord, TaskSpec, TaskState
+from repos.streaming.panda_answers import panda_diagnosis, panda_time
 from repos.streaming.panda_client import PandaClient, PandaExited
 
 #: What a job runs if no script is configured.
@@ -43,16 +43,6 @@ _KEYS = ("jediTaskID", "jeditaskid", "taskID", "task_id")
 _IN_TEXT = re.compile(r"(jediTaskID|task[_ ]?id)\D+(\d+)", re.IGNORECASE)
 #: States of PanDA's tasks that have another name here.
 _ALSO = {"broken": TaskState.FAILED}
-#: Fields of a job that may say what went wrong.
-_DIAGNOSES = (
-    "pilotErrorDiag",
-    "exeErrorDiag",
-    "taskBufferErrorDiag",
-    "jobDispatcherErrorDiag",
-    "ddmErrorDiag",
-    "brokerageErrorDiag",
-    "supErrorDiag",
-)
 
 
 def prun_arguments(task: TaskSpec) -> list[str]:
@@ -154,7 +144,7 @@ class PandaExecutor:
 
     def status(self, task_id: str) -> TaskState:
         """Return how a task stands."""
-        answer = self._ask("task_status", task=int(task_id))
+        answer = self._client.answer("task_status", task=int(task_id))
         state = str(answer).lower()
         if state in _ALSO:
             return _ALSO[state]
@@ -168,10 +158,10 @@ class PandaExecutor:
         here = cursor if isinstance(cursor, _Cursor) else _Cursor()
         pending = here.pending
         if not pending:
-            ids = [int(id_) for id_ in self._ask("job_ids", task=int(task_id)) or ()]
+            ids = [int(id_) for id_ in self._client.answer("job_ids", task=int(task_id)) or ()]
             pending = tuple(id_ for id_ in ids if not _is_final(here.known.get(id_)))
         batch, rest = pending[:_BATCH], pending[_BATCH:]
-        found = self._ask("jobs", ids=list(batch)) if batch else []
+        found = self._client.answer("jobs", ids=list(batch)) if batch else []
         jobs = [_record(job) for job in found or ()]
         changed = tuple(job for job in jobs if here.known.get(int(job.job_id)) != job.status)
         known = {**here.known, **{int(job.job_id): job.status for job in jobs}}
@@ -180,15 +170,6 @@ class PandaExecutor:
     def close(self) -> None:
         """Let go of PanDA."""
         self._client.close()
-
-    def _ask(self, call: str, **arguments: Any) -> Any:
-        try:
-            status, answer = self._client.ask(call, **arguments)
-        except PandaExited as error:
-            raise TemporarilyUnavailable(str(error)) from error
-        if status != 0:
-            raise TemporarilyUnavailable(f"PanDA: {call} failed with {status}: {answer}")
-        return answer
 
     def _fill(self, directory: Path) -> None:
         """Put into the sandbox what a job needs."""
@@ -221,28 +202,18 @@ def _record(job: Mapping[str, Any]) -> JobRecord:
     status = str(job.get("jobStatus") or "").lower()
     attempt, limit = job.get("attemptNr"), job.get("maxAttempt")
     again = isinstance(attempt, int) and isinstance(limit, int) and attempt < limit
-    diagnosis = "; ".join(str(job[name]) for name in _DIAGNOSES if job.get(name))
     return JobRecord(
         job_id=str(job["PandaID"]),
         status=status,
         inputs=tuple(job.get("inputs") or ()),
         attempts=attempt if isinstance(attempt, int) else 0,
-        error=diagnosis or None,
+        error=panda_diagnosis(job),
         retried=status in FAILED_JOBS and again,
-        created=_time(job.get("creationTime")),
-        started=_time(job.get("startTime")),
-        ended=_time(job.get("endTime")),
+        created=panda_time(job.get("creationTime")),
+        started=panda_time(job.get("startTime")),
+        ended=panda_time(job.get("endTime")),
     )
 
 
 def _is_final(status: str | None) -> bool:
     return status == "finished" or status in FAILED_JOBS
-
-
-def _time(value: Any) -> datetime | None:
-    """Return a time of PanDA's, which are UTC without saying so."""
-    try:
-        parsed = datetime.fromisoformat(str(value))
-    except ValueError:
-        return None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

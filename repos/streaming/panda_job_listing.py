@@ -10,12 +10,13 @@ __all__ = ["PandaJobListing"]
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
-from models.errors import InvalidMessage, TemporarilyUnavailable
+from models.errors import InvalidMessage
 from models.streaming.job_listing import JobListing, JobQuery, ListedJob
-from repos.streaming.panda_client import PandaClient, PandaExited
+from repos.streaming.panda_answers import panda_diagnosis, panda_time
+from repos.streaming.panda_client import PandaClient
 
 #: Tasks that are looked at where none is named, and jobs in all.
 _TASKS, _JOBS = 100, 20_000
@@ -25,16 +26,6 @@ _AT_ONCE = 200
 _TEXTS = ("prodUserName", "computingSite", "transformation", "processingType", "destinationSE")
 _NUMBERS = ("jediTaskID", "reqID", "coreCount", "nEvents", "nOutputDataFiles", "outputFileBytes")
 _TIMES = ("creationTime", "startTime", "endTime", "modificationTime")
-#: Fields that may say what went wrong.
-_DIAGNOSES = (
-    "pilotErrorDiag",
-    "exeErrorDiag",
-    "taskBufferErrorDiag",
-    "jobDispatcherErrorDiag",
-    "ddmErrorDiag",
-    "brokerageErrorDiag",
-    "supErrorDiag",
-)
 
 
 class PandaJobListing:
@@ -71,39 +62,30 @@ class PandaJobListing:
         tasks = [query.taskid]
         if query.taskid is None:
             since = query.since.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if query.since else None
-            tasks = self._ask("tasks", since=since, request=query.reqid, limit=_TASKS)
+            tasks = self._client.answer("tasks", since=since, request=query.reqid, limit=_TASKS)
         found: set[int] = set()
         for task in tasks:
-            found.update(int(number) for number in self._ask("job_ids", task=int(task or 0)) or ())
+            found.update(int(number) for number in self._client.answer("job_ids", task=int(task or 0)) or ())
         return sorted(found, reverse=True)
 
     def _described(self, ids: Sequence[int]) -> Iterator[ListedJob]:
         for start in range(0, len(ids), _AT_ONCE):
-            answer = self._ask("jobs", ids=list(ids[start : start + _AT_ONCE])) or ()
+            answer = self._client.answer("jobs", ids=list(ids[start : start + _AT_ONCE])) or ()
             jobs = [_listed(job) for job in answer]
             yield from sorted(jobs, key=lambda job: job.pandaid, reverse=True)
-
-    def _ask(self, call: str, **arguments: Any) -> Any:
-        try:
-            status, answer = self._client.ask(call, **arguments)
-        except PandaExited as error:
-            raise TemporarilyUnavailable(str(error)) from error
-        if status != 0:
-            raise TemporarilyUnavailable(f"PanDA: {call} failed with {status}: {answer}")
-        return answer
 
 
 def _listed(job: Mapping[str, Any]) -> ListedJob:
     values: dict[str, Any] = {
         **{name.lower(): None if job.get(name) is None else str(job[name]) for name in _TEXTS},
         **{name.lower(): _number(job.get(name)) for name in _NUMBERS},
-        **{name.lower(): _time(job.get(name)) for name in _TIMES},
+        **{name.lower(): panda_time(job.get(name)) for name in _TIMES},
     }
     return ListedJob(
         pandaid=int(job["PandaID"]),
         jobstatus=str(job.get("jobStatus") or ""),
         inputfiles=tuple(str(name) for name in job.get("inputs") or ()),
-        error="; ".join(str(job[name]) for name in _DIAGNOSES if job.get(name)) or None,
+        error=panda_diagnosis(job),
         **values,
     )
 
@@ -124,12 +106,3 @@ def _number(value: Any) -> int | None:
         return int(value)
     except (TypeError, ValueError):
         return None
-
-
-def _time(value: Any) -> datetime | None:
-    """Return a time of PanDA's, which are UTC without saying so."""
-    try:
-        time = datetime.fromisoformat(str(value))
-    except ValueError:
-        return None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

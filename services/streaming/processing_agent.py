@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from models.errors import InvalidMessage, PromptProcessingError, TemporarilyUnavailable
+from models.errors import InvalidConfiguration, InvalidMessage, PromptProcessingError, TemporarilyUnavailable
 from models.streaming.datasets import DatasetId
 from models.streaming.messages import EndRun, Message, RunImminent, RunMessage, StfReady
 from models.streaming.monitoring import AgentState, ExecutionStatus
@@ -196,6 +196,10 @@ class ProcessingAgent:
             if run.phase is TaskPhase.SUBMITTING:
                 run = self._submit(run)
             return self._follow(run) if run.phase is TaskPhase.SUBMITTED else None
+        except InvalidConfiguration:
+            # No run's trouble: the executor is another agent's, for example,
+            # which may be at this run.
+            raise
         except PromptProcessingError as error:
             return self._put_off(run, error)
         except Exception as error:

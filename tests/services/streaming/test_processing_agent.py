@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import InvalidMessage, TemporarilyUnavailable
+from models.errors import InvalidConfiguration, InvalidMessage, TemporarilyUnavailable
 from models.streaming.datasets import DatasetId
 from models.streaming.messages import StartRun
 from models.streaming.monitoring import AgentState, StfStatus
@@ -368,6 +368,16 @@ def test_a_run_that_fails_as_nobody_foresaw_holds_up_no_other(
     world.executor.add("1", 1, "finished")
     world.advance(60)
     assert world.monitor.statuses() == {1: "processed"}
+
+
+def test_an_agent_that_may_not_execute_leaves_runs_as_they_are(world: World) -> None:
+    """Another one of the namespace may be at them."""
+    world.agent.receive([stf_ready()])
+    before = world.run
+    world.executor.fails = InvalidConfiguration("another agent executes tasks here")
+    with pytest.raises(InvalidConfiguration):
+        world.advance()
+    assert world.run == before
 
 
 def test_an_execution_that_is_told_late(world: World) -> None:
