@@ -149,6 +149,8 @@ def run(
         raise InvalidConfiguration(
             "--payload and --workers are for agents that are started, not --use-running"
         )
+    if json_file is not None:
+        _check_writable(json_file)
     console = Console()
     stops = StopRequests()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -174,11 +176,11 @@ def run(
         )
     if summary is None:
         return
-    if json_file is not None:
-        json_file.write_text(summary.model_dump_json(indent=2) + "\n")
     console.print(summary_tree(summary), highlight=False)
     for fault in summary.faults:
         console.print(f"Fault: {fault}", style="bold red", markup=False, highlight=False)
+    if json_file is not None:
+        json_file.write_text(summary.model_dump_json(indent=2) + "\n")
     if summary.faults or summary.execution_status != "completed":
         raise typer.Exit(FAILED)
 
@@ -255,6 +257,13 @@ def main() -> None:
     except PromptProcessingError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(FAILED)
+
+
+def _check_writable(path: Path) -> None:
+    """Check before a run that its figures will find their place."""
+    there = path if path.exists() else path.parent
+    if path.is_dir() or not there.exists() or not os.access(there, os.W_OK):
+        raise InvalidConfiguration(f"--json: {path} cannot be written: see its directory")
 
 
 def _settings(directory: Path | None, **given: Any) -> StreamingSettings:

@@ -11,13 +11,13 @@ from typing import Any
 
 from rich.console import Console
 
-from app.logging import configure_logging
 from app.streaming.broker_agents import AgentPrograms
 from app.streaming.broker_follower import BrokerFollower
 from app.streaming.broker_link import BrokerLink, linked
 from app.streaming.following import follow
 from app.streaming.run_summary import RunSummary
 from app.streaming.supervisor import Supervisor
+from app.streaming.workplace import logged_to
 from config.settings import PROJECT
 from config.streaming.settings import StreamingSettings
 from config.streaming.testbed import TestbedConfig, load_testbed_config
@@ -81,10 +81,8 @@ def run_over_broker(
     """
     begin = time.monotonic()
     config = load_testbed_config(asked, settings=settings, parameters=parameters)
-    settings.testbed_directory.mkdir(parents=True, exist_ok=True)
     supervisor = None if use_running else Supervisor(_supervisord_file())
-    with (settings.testbed_directory / "testbed.log").open("a") as log, linked(settings) as link:
-        configure_logging(settings.log_levels, stream=log)
+    with logged_to(settings.testbed_directory, settings.log_levels), linked(settings) as link:
         programs = None
         try:
             if supervisor is not None:

@@ -136,7 +136,7 @@ class EmbeddedTestbed:
         Raises
         ------
         models.errors.TemporarilyUnavailable
-            Raised if an agent does not become ready.
+            Raised if an agent does not become ready, or the run cannot begin.
         """
         self._log_to_monitor()
         self._settle_the_past()
@@ -153,6 +153,7 @@ class EmbeddedTestbed:
         threads = ThreadPoolExecutor(1, "daq")
         self._ends.callback(threads.shutdown)
         self._result = threads.submit(self._runner.run_once, self._workflow)
+        self._wait_until_begun(self._result)
 
     def stop(self) -> None:
         """Have the run ended; what there is will be processed."""
@@ -276,6 +277,13 @@ class EmbeddedTestbed:
         if (standing.registered or standing.task_id) and not task_ended:
             waiting.append(f"the task, {standing.processed} of {standing.generated} files are processed")
         return waiting
+
+    def _wait_until_begun(self, result: Future[DaqResult]) -> None:
+        """Wait until there is a run that a stop would end."""
+        while self._runner.execution_id is None and not result.done():
+            time.sleep(_GLANCE)
+        if result.done():
+            result.result()
 
     def _wait_until_ready(self) -> None:
         names = {agent.name for agent in self._agents}

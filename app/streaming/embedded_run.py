@@ -10,12 +10,11 @@ from typing import Any
 
 from rich.console import Console
 
-from app.logging import configure_logging
 from app.streaming.daq_factory import daq_workflow
 from app.streaming.embedded import EmbeddedTestbed
 from app.streaming.following import follow
 from app.streaming.run_summary import RunSummary
-from app.streaming.workplace import Workplace
+from app.streaming.workplace import Workplace, logged_to
 from config.streaming.settings import StreamingSettings
 from config.streaming.testbed import load_testbed_config
 
@@ -51,8 +50,8 @@ def run_embedded(
     """
     begin = time.monotonic()
     config = load_testbed_config(asked, settings=settings, parameters=parameters)
-    with Workplace(settings.testbed_directory) as workplace, workplace.log.open("a") as log:
-        configure_logging(settings.log_levels, stream=log)
+    directory = settings.testbed_directory
+    with Workplace(directory) as workplace, logged_to(directory, settings.log_levels) as log:
         workflow = daq_workflow(config, container=workplace.container)
         testbed = EmbeddedTestbed(
             settings=settings,
@@ -63,7 +62,7 @@ def run_embedded(
         try:
             testbed.start()
             console.print(
-                f"Running {workflow.name} in {workplace.directory}; the log is {workplace.log.name}.",
+                f"Running {workflow.name} in {directory}; the log is {log.name}.",
                 highlight=False,
                 markup=False,
                 soft_wrap=True,

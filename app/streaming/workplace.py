@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["Workplace", "running_testbed"]
+__all__ = ["Workplace", "logged_to", "running_testbed"]
 
 import fcntl
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
+from app.logging import configure_logging
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
 
 #: Held by the process that runs here; has its number in it.
@@ -39,11 +42,6 @@ class Workplace:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._lock: TextIO | None = None
-
-    @property
-    def log(self) -> Path:
-        """File of the log."""
-        return self.directory / _LOG
 
     @property
     def container(self) -> Path:
@@ -81,10 +79,42 @@ class Workplace:
             self._lock = None
 
 
+@contextmanager
+def logged_to(directory: Path, levels: Mapping[str, int]) -> Iterator[Path]:
+    """Log to the file of a testbed's directory for a while; it is yielded.
+
+    Afterwards the log is on standard error, for what goes wrong at the end.
+
+    Parameters
+    ----------
+    directory : `pathlib.Path`
+        Made if it is not there.
+    levels : mapping
+        Levels by the loggers' names.
+
+    Raises
+    ------
+    models.errors.InvalidConfiguration
+        Raised if it cannot be written.
+    """
+    path = directory / _LOG
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        log = path.open("a")
+    except OSError as error:
+        raise InvalidConfiguration(f"the testbed's log cannot be written: {error}") from error
+    with log:
+        configure_logging(levels, stream=log)
+        try:
+            yield path
+        finally:
+            configure_logging(levels)
+
+
 def running_testbed(directory: Path) -> int | None:
     """Return the process that runs in a directory; None if none does."""
     try:
-        with (directory / _LOCK).open("r+") as lock:
+        with (directory / _LOCK).open() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

@@ -106,6 +106,14 @@ def test_options_that_do_not_go_together(calls: dict[str, Any], arguments: list[
     assert "form" not in calls
 
 
+@pytest.mark.parametrize("place", ["missing/f.json", "."])
+def test_figures_that_cannot_be_written_are_told_of_before_the_run(
+    calls: dict[str, Any], tmp_path: Path, place: str
+) -> None:
+    assert isinstance(invoke("run", "--json", str(tmp_path / place)).exception, InvalidConfiguration)
+    assert "form" not in calls
+
+
 def test_stops_are_counted() -> None:
     stops = testbed.StopRequests()
     assert stops() == 0

@@ -17,10 +17,11 @@ from app.streaming.embedded_daq_monitor import EmbeddedDaqMonitor
 from app.streaming.following import follow
 from app.streaming.run_summary import RunSummary, Standing
 from config.streaming.settings import load_streaming_settings
-from models.errors import InvalidConfiguration
+from models.errors import InvalidConfiguration, TemporarilyUnavailable
 from models.streaming.daq import DaqParameters, DaqWorkflow
 from repos.streaming.database import create_streaming_engine
 from repos.streaming.monitor_store import MonitorStore
+from simulator.daq.execution import Executor
 from simulator.daq.monitor import NewExecution
 
 QUICK = {"stf_count": 3, "physics_period_count": 1, "realtime": False}
@@ -144,6 +145,28 @@ def test_a_stop_ends_the_run_and_what_there_is_is_processed(scene: Scene) -> Non
     assert 0 < standing.generated == standing.processed
     assert standing.dataset_open is False
     assert summary.messages["end_run"] == 1
+
+
+def test_a_stop_that_comes_before_the_run_holds_for_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare = Executor.prepare
+
+    def slowly(*arguments: Any, **named: Any) -> Any:
+        time.sleep(0.5)
+        return prepare(*arguments, **named)
+
+    monkeypatch.setattr(Executor, "prepare", slowly)
+    _, summary = scene.run(stops=lambda: 1, realtime=True, stf_interval=3600)
+    assert summary.execution_status == "terminated"
+    assert summary.faults == ()
+
+
+def test_a_run_that_cannot_begin_is_not_waited_for(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(self: EmbeddedDaqMonitor) -> int:
+        raise TemporarilyUnavailable("no numbers today")
+
+    monkeypatch.setattr(EmbeddedDaqMonitor, "next_run_number", away)
+    with pytest.raises(TemporarilyUnavailable, match="no numbers today"):
+        scene.run()
 
 
 def test_a_run_without_files_ends(scene: Scene) -> None:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from app.streaming.workplace import Workplace, running_testbed
+from app.streaming.workplace import Workplace, logged_to, running_testbed
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
+
+
+@pytest.fixture
+def log_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    before, level, hooks = root.handlers[:], root.level, (sys.excepthook, threading.excepthook)
+    yield
+    root.handlers[:] = before
+    root.setLevel(level)
+    sys.excepthook, threading.excepthook = hooks
+    logging.captureWarnings(False)
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:
@@ -35,4 +50,21 @@ def test_a_process_that_died_holds_nothing(tmp_path: Path) -> None:
 def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidConfiguration, match="cannot be used"), Workplace(tmp_path / "file" / "x"):
+        pass
+
+
+def test_the_log_is_on_standard_error_again_when_the_run_is_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log_as_before: None
+) -> None:
+    with logged_to(tmp_path / "new", {"": logging.INFO}) as path:
+        logging.getLogger("app.x").warning("within")
+    logging.getLogger("app.x").warning("thereafter")
+    assert "within" in path.read_text()
+    assert "thereafter" not in path.read_text()
+    assert "thereafter" in capsys.readouterr().err
+
+
+def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "testbed.log").mkdir()
+    with pytest.raises(InvalidConfiguration, match="log cannot be written"), logged_to(tmp_path, {}):
         pass
