@@ -167,6 +167,8 @@ class RunNote:
         Name of its dataset, if told.
     ready : `bool`
         Whether its first file can be processed.
+    file : `bool`
+        Whether a file of it was announced.
     ended : `bool`
     total_files : `int` or `None`
     """
@@ -175,6 +177,7 @@ class RunNote:
     execution_id: str | None = None
     dataset: str | None = None
     ready: bool = False
+    file: bool = False
     ended: bool = False
     total_files: int | None = None
 

@@ -6,17 +6,19 @@ __all__ = ["TaskStore"]
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from models.streaming.tasks import RunNote, RunTask, TaskPhase, TaskState
+from models.streaming.tasks import FAILED_TASKS, RunNote, RunTask, TaskPhase, TaskState
 from repos.ledger_database import reading, writing
 from repos.streaming.task_tables import RUN_TASKS
 
 _COLUMNS = [column for column in RUN_TASKS.c if column.name != "namespace"]
 _OPEN = (TaskPhase.SUBMITTING, TaskPhase.SUBMITTED)
+#: For how long files of a run whose task has failed are let come together.
+_LATE_FILES = timedelta(seconds=60)
 #: Executions that a question has.
 _AT_ONCE = 500
 
@@ -171,6 +173,9 @@ def _apply(task: RunTask, note: RunNote, now: datetime) -> RunTask:
         values |= {"phase": phase, "attempts": 0, "error": None, "due": now}
         if task.task_id:
             values["submitted"] = now
+    has_failed = task.phase is TaskPhase.COMPLETE and task.task_state in FAILED_TASKS
+    if has_failed and (note.file or note.ended):
+        values |= {"phase": TaskPhase.SUBMITTED, "due": now + _LATE_FILES}
     return RunTask(**{**asdict(task), **values})
 
 

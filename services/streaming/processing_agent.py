@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 
 from models.errors import InvalidConfiguration, InvalidMessage, PromptProcessingError, TemporarilyUnavailable
 from models.streaming.datasets import DatasetId
-from models.streaming.messages import EndRun, Message, RunImminent, RunMessage, StfReady
+from models.streaming.messages import EndRun, Message, RunImminent, RunMessage, StfGen, StfReady
 from models.streaming.monitoring import AgentState, ExecutionStatus
 from models.streaming.names import DEFAULT_SCOPE, dataset_name, output_dataset_name
 from models.streaming.tasks import FAILED_TASKS, RunNote, RunTask, TaskPhase, TaskSpec, TaskState
@@ -363,4 +363,6 @@ def _merge(note: RunNote, message: RunMessage | StfReady) -> RunNote:
         return replace(note, dataset=message.dataset_name)
     if isinstance(message, EndRun):
         return replace(note, ended=True, total_files=message.total_stf_files)
+    if isinstance(message, StfGen):
+        return replace(note, file=True)
     return replace(note, ready=True) if isinstance(message, StfReady) else note

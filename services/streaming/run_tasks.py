@@ -18,7 +18,8 @@ class TaskStore(Protocol):
     def note(self, notes: Sequence[RunNote]) -> None:
         """Keep what messages said, all of it or nothing. A run whose first
         file is ready gets to `models.streaming.tasks.TaskPhase.SUBMITTING`,
-        once.
+        once. One whose task has failed is followed again, some time later, if
+        there are files still: nothing will process them.
         """
 
     def task(self, run_id: str) -> RunTask | None:

@@ -147,6 +147,29 @@ def test_a_task_that_fails_fails_its_execution_loudly(world: World, caplog: pyte
     assert "task 501 is failed" in (world.agent.facts().trouble or "")
 
 
+def test_files_that_come_after_their_task_failed(world: World) -> None:
+    submitted(world, 1)
+    world.executor.states["501"] = TaskState.FAILED
+    world.advance(10)
+    assert world.monitor.statuses() == {1: "failed"}
+    assert world.run.phase is TaskPhase.COMPLETE
+    for sequence in (2, 3):
+        world.agent.receive([stf_gen(sequence)])
+        # The data agent is slower than the bus.
+        world.advance(5)
+        world.monitor.add_files(sequence)
+    world.advance(60)
+    assert world.monitor.statuses() == dict.fromkeys((1, 2, 3), "failed")
+    assert (world.run.phase, world.run.failed) == (TaskPhase.COMPLETE, 3)
+    world.monitor.add_files(4)
+    world.agent.receive([end_run(4)])
+    world.new_agent()
+    assert world.advance(10) == 50.0
+    world.advance(50)
+    assert world.monitor.statuses()[4] == "failed"
+    assert len(world.executor.submitted) == 1
+
+
 def test_a_task_that_did_part_of_it(world: World) -> None:
     submitted(world, 1, 2)
     world.executor.add("1", 1, "finished")
