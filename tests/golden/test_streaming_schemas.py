@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from benchmarks.streaming_schemas import EXAMPLES, SCHEMAS, faults, schema, validate
+from models.streaming import names
 from models.streaming.messages import (
     COMMANDS,
     EVENTS,
@@ -47,8 +48,8 @@ _LABELS = [f"{number}-{body['msg_type']}" for number, body in enumerate(MESSAGES
 def test_every_type_has_a_schema_and_an_example() -> None:
     types = {*EVENTS, *COMMANDS}
     assert set(KINDS) == types
-    named = {entry["$ref"].removesuffix(".schema.json") for entry in schema("message")["oneOf"]}
-    assert named == types
+    listed = {entry["$ref"].removesuffix(".schema.json") for entry in schema("message")["oneOf"]}
+    assert listed == types
     files = {path.name.removesuffix(".schema.json") for path in SCHEMAS.glob("*.schema.json")}
     assert files == types | {"message", "stf_file"}
 
@@ -232,20 +233,22 @@ def test_the_content_of_a_file_is_its_message_before_it_was_sent() -> None:
     tick=st.floats(0, 1e9),
     size=st.integers(0, 2**60),
     user=st.text("abcdefghijklmnopqrstuvwxyz0123456789_.-", min_size=1, max_size=30),
+    workflow=st.sampled_from(["prompt_processing", "my-flow", "My flow", "flüsse"]),
     execution=st.booleans(),
 )
 def test_whatever_our_models_write_is_valid(
-    *, run: int, sequence: int, tick: float, size: int, user: str, execution: bool
+    *, run: int, sequence: int, tick: float, size: int, user: str, workflow: str, execution: bool
 ) -> None:
     run_id = str(run)
-    execution_id = f"prompt_processing-{user}-{sequence:04d}"
+    execution_id = names.execution_id(workflow, user, sequence)
     common: dict[str, Any] = {
         "namespace": user,
         "execution_id": execution_id,
         "run_id": run_id,
         "timestamp": naive_timestamp(),
         "simulation_tick": tick,
-        "sender": f"daq_simulator-agent-{user}-{sequence}",
+        # A runner of one workflow is of that type.
+        "sender": names.agent_name(workflow, user, sequence),
     }
     command = {"namespace": user, "timestamp": naive_timestamp()}
     physics = {"state": "run", "substate": "physics"}
@@ -276,6 +279,10 @@ def test_whatever_our_models_write_is_valid(
         StopWorkflow(**command, execution_id=execution_id if execution else None),
         StatusRequest(**command),
         RunWorkflowFailed(**command, error="the workflow has no configuration", sender=common["sender"]),
+        # While the monitor gives no numbers.
+        RunWorkflowFailed(
+            **command, error="no monitor", sender=names.agent_name("DAQ_Simulator", user, f"p{run}")
+        ),
     ]
     for message in messages:
         validate(json.loads(message.to_text()))
