@@ -46,6 +46,10 @@ class JobIndex:
         lost = all(job.failed or (task_ended and job.status in FAILED_JOBS) for job in jobs)
         return jobs[-1] if jobs and (lost or task_ended) else None
 
+    def is_open(self, filename: str) -> bool:
+        """Say whether a job that reads a file may still change."""
+        return any(not job.final for job in self.jobs(filename))
+
     def without(self, filenames: Iterable[str]) -> list[str]:
         """Return the files that jobs read and that are not among some."""
         known = {_stem(name) for name in filenames}

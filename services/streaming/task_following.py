@@ -26,8 +26,8 @@ _HANDFUL = 200
 _SLICE = 1.0
 #: Seconds between looks at files while no job has changed.
 _ROWS = 2.0
-#: Seconds for which files whose jobs ended may still be missing at the monitor
-#: when their task has ended.
+#: Seconds for which files may still be missing at the monitor, and jobs still
+#: be open, when their task has ended.
 _LATE = 60.0
 
 
@@ -114,7 +114,13 @@ class Follower:
         statuses = {*_OPEN, StfStatus.FAILED} if followed.revived else _OPEN
         rows = self._monitor.files(followed.run_number, statuses=statuses)
         final = state if ended else None
-        updates = [u for row in rows if (u := followed.claimant.update(row, followed.jobs, final))]
+        patient = followed.ended is None or begun - followed.ended < _LATE
+        if ended and patient:
+            # PanDA may be slower to tell of a job's end than of its task's.
+            ready = [row for row in rows if not followed.jobs.is_open(row.stf_filename)]
+        else:
+            ready = list(rows)
+        updates = [u for row in ready if (u := followed.claimant.update(row, followed.jobs, final))]
         if not ended:
             # What the monitor refused once is tried again at the end.
             updates = [u for u in updates if followed.refused.get(u.file_id) is not u.status]
@@ -125,7 +131,7 @@ class Follower:
         if done < len(updates):
             return Progress(state, processed, failed, more=True)
         followed.dirty, followed.revived, followed.looked = False, False, begun
-        totals = self._sum_up(followed) if ended else None
+        totals = self._sum_up(followed, patient=patient) if ended else None
         return Progress(state, processed, failed, totals=totals)
 
     def _apply(
@@ -158,18 +164,17 @@ class Follower:
             return False
         return True
 
-    def _sum_up(self, followed: Followed) -> tuple[int, int] | None:
+    def _sum_up(self, followed: Followed, *, patient: bool) -> tuple[int, int] | None:
         """Count the files of a task that has ended; None while some that it
         had are not at the monitor.
         """
-        now = time.monotonic()
         if followed.ended is None:
-            followed.ended = now
+            followed.ended = time.monotonic()
         rows = self._monitor.files(followed.run_number)
         missing = followed.jobs.without(row.stf_filename for row in rows)
         # Such were registered while we looked, or the monitor refused the change.
         late = [row for row in rows if row.status in _OPEN and followed.claimant.may_claim(row)]
-        if (missing or late) and now - followed.ended < _LATE:
+        if (missing or late) and patient:
             followed.dirty = True
             return None
         for what, names in (

@@ -223,8 +223,28 @@ def test_a_file_that_is_never_registered(
         world.executor.add(str(sequence), sequence, "finished")
     world.executor.states["501"] = TaskState.DONE
     world.advance(10)
+    world.advance(10)
     assert world.run.phase is TaskPhase.COMPLETE
     assert "1 of its files are not registered" in caplog.text
+
+
+@pytest.mark.parametrize(("end", "status"), [("finished", "processed"), ("running", "failed")])
+def test_a_job_whose_end_is_told_after_that_of_its_task(
+    world: World, monkeypatch: pytest.MonkeyPatch, end: str, status: str
+) -> None:
+    submitted(world, 1)
+    world.executor.add("1", 1, "running")
+    world.executor.states["501"] = TaskState.DONE
+    world.advance(10)
+    assert world.monitor.statuses() == {1: "processing"}
+    assert world.run.phase is TaskPhase.SUBMITTED
+    world.executor.add("1", 1, end)
+    if end == "running":
+        # Patience has an end.
+        monkeypatch.setattr(task_following, "_LATE", 0.0)
+    world.advance(10)
+    assert world.monitor.statuses() == {1: status}
+    assert world.run.phase is TaskPhase.COMPLETE
 
 
 def test_files_of_others_are_left_alone(world: World) -> None:
