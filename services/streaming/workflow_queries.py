@@ -11,7 +11,6 @@ from __future__ import annotations
 
 __all__ = ["WorkflowQueries"]
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -22,41 +21,17 @@ from models.errors import InvalidMessage, PromptProcessingError
 from models.streaming.job_listing import JobQuery
 from models.streaming.strict_json import storable_text
 from services.streaming.query_arguments import Window, bounded, database_number, database_text, log_level
+from services.streaming.workflow_items import file_item, log_item, message_item, plain
 from services.streaming.workflow_records import JobSource, RecordPage, WorkflowRecords
 from services.streaming.workflow_summary import summarise_workflow
 
 Row = Mapping[str, Any]
 Answer = dict[str, Any]
 
-#: How much of a message a list shows, characters.
-_SUMMARY = 200
 #: Items that are returned if nothing is said, and at most.
 _FEW, _MANY, _MOST = 100, 200, 1000
 #: Jobs of a task that are returned if nothing is said.
 _JOBS_OF_TASK = 100_000
-
-_FILE_FIELDS = (
-    "file_id",
-    "stf_filename",
-    "run_number",
-    "status",
-    "machine_state",
-    "file_size_bytes",
-    "checksum",
-    "created_at",
-)
-_MESSAGE_FIELDS = ("message_type", "sender_agent", "namespace", "sent_at", "execution_id", "run_id")
-_LOG_FIELDS = (
-    "id",
-    "timestamp",
-    "app_name",
-    "instance_name",
-    "message",
-    "module",
-    "funcname",
-    "lineno",
-    "extra_data",
-)
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +63,7 @@ class WorkflowQueries:
                 return {
                     "error": f"there is no execution {execution_id!r}; list_messages tells which there are"
                 }
-            return {**_plain(summary), "monitor_urls": self._execution_links(execution_id)}
+            return {**plain(summary), "monitor_urls": self._execution_links(execution_id)}
 
         return _answered(ask)
 
@@ -121,7 +96,7 @@ class WorkflowQueries:
                 )
 
             links = self._execution_links(execution_id) if execution_id else self._overview_links()
-            return _listing(listed, window, _message, limit, offset, default=_MANY, links=links)
+            return _listing(listed, window, message_item, limit, offset, default=_MANY, links=links)
 
         return _answered(ask)
 
@@ -155,7 +130,7 @@ class WorkflowQueries:
             links = [self._link("STF files", "/streaming/files")]
             if run is not None:
                 links.insert(0, self._link(f"Run {run}", f"/streaming/runs/{run}"))
-            return _listing(listed, window, _file, limit, offset, default=_FEW, links=links)
+            return _listing(listed, window, file_item, limit, offset, default=_FEW, links=links)
 
         return _answered(ask)
 
@@ -191,7 +166,7 @@ class WorkflowQueries:
                 )
 
             links = self._execution_links(execution_id) if execution_id else self._overview_links()
-            return _listing(listed, window, _line, limit, offset, default=_MANY, links=links)
+            return _listing(listed, window, log_item, limit, offset, default=_MANY, links=links)
 
         return _answered(ask)
 
@@ -228,7 +203,7 @@ class WorkflowQueries:
                 before_id=database_number("before_id", before_id),
             )
             found = self._jobs.listed(query)
-            jobs = [_plain(vars(job)) for job in found.jobs]
+            jobs = [plain(vars(job)) for job in found.jobs]
             return {
                 "summary": dict(found.summary),
                 "total_in_window": found.total,
@@ -293,40 +268,6 @@ def _listing(
         answer["window_start"] = window.start.isoformat()
         answer["older_count"] = listed(start=None, end=window.start, limit=1).total
     return answer
-
-
-def _message(row: Row) -> Answer:
-    content = row["message_content"]
-    if content is None:
-        # What could not be read is kept as it came.
-        known = row["message_metadata"]
-        text = str(known.get("text", "")) if isinstance(known, Mapping) else ""
-    else:
-        text = json.dumps(content)
-    return {**_chosen(row, _MESSAGE_FIELDS), "payload_summary": text[:_SUMMARY]}
-
-
-def _file(row: Row) -> Answer:
-    return {**_chosen(row, _FILE_FIELDS), "tf_file_count": row["tf_count"]}
-
-
-def _line(row: Row) -> Answer:
-    return {**_chosen(row, _LOG_FIELDS), "level": row["levelname"]}
-
-
-def _chosen(row: Row, names: Sequence[str]) -> Answer:
-    return {name: _plain(row[name]) for name in names}
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON has it; times get the zone UTC."""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    if isinstance(value, Mapping):
-        return {str(name): _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
 def _days_ago(days: float | None) -> datetime | None:
