@@ -13,14 +13,15 @@ from typing import Any
 
 from app.streaming.supervisor import Program, Supervisor
 from config.server_settings import server_environment
+from config.streaming.sections import AGENTS, check_agents
 from config.streaming.settings import StreamingSettings
 from config.streaming.testbed import TestbedConfig
-from models.errors import InvalidConfiguration, TemporarilyUnavailable
+from models.errors import TemporarilyUnavailable
 from models.streaming.monitoring import AgentState, AgentStatus
 from repos.streaming.monitor_overview import Overview
 
 #: Programs of supervisord's by what the testbed's file calls the agents.
-_PROGRAMS = {"stf-data": "stf-data-agent", "stf-processing": "stf-processing-agent"}
+_PROGRAMS = {name: f"{name}-agent" for name in AGENTS}
 _RUNNER, _MONITOR = "workflow-runner", "monitor"
 #: Where the monitor is that is started with the agents.
 _MONITOR_URL = StreamingSettings.model_fields["monitor_url"].default
@@ -85,11 +86,9 @@ class AgentPrograms:
         self._stops = stops
         #: Whether supervisord was started by this.
         self.ours = False
-        unknown = [name for name, agent in config.agents.items() if agent.enabled and name not in _PROGRAMS]
-        if unknown:
-            raise InvalidConfiguration(
-                f"[agents.{unknown[0]}]: there is no program for it; known are {', '.join(_PROGRAMS)}"
-            )
+        #: Whether a monitor is used that was there.
+        self.monitor_found = False
+        check_agents(config.agents, all_needed=False)
         agents = [_PROGRAMS[name] for name, agent in config.agents.items() if agent.enabled]
         self._names = [_RUNNER, *agents]
 
@@ -111,6 +110,8 @@ class AgentPrograms:
                 raise TemporarilyUnavailable(f"SWF_MONITOR_URL: {missing[_MONITOR]}")
             self._supervisor.start(_MONITOR)
             self._wait([_MONITOR], self._without_monitor)
+        else:
+            self.monitor_found = True
         for name in self._names:
             self._supervisor.start(name)
         self._wait(self._names, self._not_ready)

@@ -6,14 +6,15 @@ __all__ = ["BrokerLink", "linked"]
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from app.streaming.bus_factory import create_stomp_bus
 from config.streaming.settings import StreamingSettings
 from models.errors import TemporarilyUnavailable
 from models.streaming.messages import COMMAND_QUEUE, Message
-from models.streaming.monitoring import AgentStatus
+from models.streaming.monitoring import AgentState, AgentStatus
 from repos.streaming.monitor_client import MonitorClient
 from repos.streaming.monitor_http import MonitorHttp
 from repos.streaming.monitor_overview import HttpOverview, Overview
@@ -69,11 +70,22 @@ class BrokerLink:
 
     def runners(self) -> dict[str, str]:
         """Return namespaces that are served, and by which runner."""
-        return {
-            str(row.get("namespace")): str(row.get("instance_name"))
-            for row in self.overview.agents()
-            if row.get("agent_type") == _RUNNER and row.get("status") != AgentStatus.EXITED
-        }
+        return {str(row.get("namespace")): str(row.get("instance_name")) for row in self._runners()}
+
+    def check_idle(self, namespace: str) -> None:
+        """Check that a runner of a namespace has no run: it takes one at a time.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if each has one; the text says which.
+        """
+        rows = [row for row in self._runners() if row.get("namespace") == namespace]
+        if rows and all(row.get("operational_state") == AgentState.PROCESSING for row in rows):
+            raise TemporarilyUnavailable(
+                f"{rows[0].get('instance_name')} is busy ({rows[0].get('description')}); "
+                "wait for its end, or end it with `testbed stop`"
+            )
 
     def check_served(self, namespace: str) -> None:
         """Check that somebody runs workflows of a namespace.
@@ -89,6 +101,13 @@ class BrokerLink:
             raise TemporarilyUnavailable(
                 f"nobody runs workflows of the namespace {namespace}; namespaces that are served: {others}"
             )
+
+    def _runners(self) -> list[Mapping[str, Any]]:
+        return [
+            row
+            for row in self.overview.agents()
+            if row.get("agent_type") == _RUNNER and row.get("status") != AgentStatus.EXITED
+        ]
 
     def close(self) -> None:
         """Let go of both."""

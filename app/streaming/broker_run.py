@@ -95,6 +95,12 @@ def run_over_broker(
                 )
                 console.print("Starting the agents.")
                 programs.start()
+                if programs.monitor_found:
+                    console.print(
+                        f"The monitor at {settings.monitor_url} was there, and is used.",
+                        highlight=False,
+                        markup=False,
+                    )
             execution_id = _begin(link, config, parameters, programs)
             console.print(f"Execution {execution_id} has begun.", highlight=False, markup=False)
             if detach:
@@ -189,6 +195,7 @@ def _begin(
 ) -> str:
     """Send the command; return the execution that it began."""
     link.check_served(config.namespace)
+    link.check_idle(config.namespace)
     before = {row["execution_id"] for row in link.overview.executions(config.namespace, limit=_LATEST)}
     apart = ("realtime", "duration", "namespace")
     link.command(

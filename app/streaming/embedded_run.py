@@ -15,6 +15,7 @@ from app.streaming.embedded import EmbeddedTestbed
 from app.streaming.following import follow
 from app.streaming.run_summary import RunSummary
 from app.streaming.workplace import Workplace, logged_to
+from config.streaming.sections import check_agents
 from config.streaming.settings import StreamingSettings
 from config.streaming.testbed import load_testbed_config
 
@@ -50,6 +51,7 @@ def run_embedded(
     """
     begin = time.monotonic()
     config = load_testbed_config(asked, settings=settings, parameters=parameters)
+    check_agents(config.agents, all_needed=True)
     directory = settings.testbed_directory
     with Workplace(directory) as workplace, logged_to(directory, settings.log_levels) as log:
         workflow = daq_workflow(config, container=workplace.container)

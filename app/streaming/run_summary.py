@@ -123,7 +123,7 @@ class RunSummary(BaseModel):
         standing : `Standing`
             How it stood in the end.
         stopped : `bool`, optional
-            Whether it was stopped on request; it then is to be terminated.
+            Whether it was stopped on request; it then may be terminated.
         faults : `tuple` [`str`, ...], optional
             What is known to be wrong already.
         **more
@@ -152,9 +152,12 @@ class RunSummary(BaseModel):
 
 def _faults(standing: Standing, *, stopped: bool) -> list[str]:
     faults = []
-    wanted = "terminated" if stopped else "completed"
-    if standing.execution_status != wanted:
-        faults.append(f"the execution {standing.execution_id} is {standing.execution_status}, not {wanted}")
+    # A stop may come when the run has come to its end already.
+    wanted = ("terminated", "completed") if stopped else ("completed",)
+    if standing.execution_status not in wanted:
+        faults.append(
+            f"the execution {standing.execution_id} is {standing.execution_status}, not {wanted[0]}"
+        )
     if standing.processed < standing.generated:
         failed = f", {standing.failed} failed" if standing.failed else ""
         faults.append(f"{standing.processed} of {standing.generated} STF files were processed{failed}")
@@ -177,6 +180,8 @@ def summary_tree(summary: RunSummary) -> Tree:
     for kind, count in summary.messages.items():
         times = f" (x{count})" if count > 1 else ""
         messages.add(Text(f"{kind}{times} → {_meaning(kind, summary)}"))
+    if summary.run_number is not None and not summary.messages:
+        messages.add(Text("none: the monitor does not hear this bus"))
     agents = tree.add("Agents involved:")
     for agent in summary.agents:
         agents.add(Text(agent))

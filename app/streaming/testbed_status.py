@@ -58,6 +58,11 @@ def print_status(
         client = MonitorClient(http)
         try:
             facts = gather_status(client, HttpOverview(http), namespace=namespace, limit=limit)
+        except TemporarilyUnavailable as error:
+            raise TemporarilyUnavailable(
+                f"{error}. Asked at {settings.monitor_url}: SWF_MONITOR_URL names another monitor, "
+                "`prompt-processing monitor` starts one"
+            ) from error
         finally:
             client.close()
     else:

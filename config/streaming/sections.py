@@ -7,7 +7,7 @@ the files have been merged.
 
 from __future__ import annotations
 
-__all__ = ["PARAMETER_KEYS", "AgentSection", "check_file", "check_parameters"]
+__all__ = ["AGENTS", "PARAMETER_KEYS", "AgentSection", "check_agents", "check_file", "check_parameters"]
 
 import difflib
 from collections.abc import Mapping
@@ -31,7 +31,8 @@ class _Testbed(_Section):
 
 
 class _Workflow(_Section):
-    name: Annotated[str, Field(min_length=1, max_length=80)] | None = None
+    # Ids of executions begin with it, and stand in URLs.
+    name: Annotated[str, Field(max_length=80, pattern=r"^[\w.-]+$")] | None = None
     version: Annotated[str, Field(min_length=1, max_length=50)] | None = None
     description: str | None = None
     includes: list[str] | None = None
@@ -100,6 +101,8 @@ PARAMETER_KEYS: Mapping[str, str] = {
     **dict.fromkeys(_Simulation.model_fields, "simulation"),
     **dict.fromkeys(_PromptProcessing.model_fields, "prompt_processing"),
 }
+#: Agents that there are.
+AGENTS = ("stf-data", "stf-processing")
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "testbed": _Testbed,
     "workflow": _Workflow,
@@ -155,6 +158,33 @@ def check_parameters(where: str, parameters: Mapping[str, Any]) -> None:
         items = error.errors(include_url=False)
         faults = "".join(f"\n  {where}: {_of_key(i, str(i['loc'][0]), PARAMETER_KEYS)}" for i in items)
         raise InvalidConfiguration(f"parameters that are wrong:{faults}") from error
+
+
+def check_agents(agents: Mapping[str, AgentSection], *, all_needed: bool) -> None:
+    """Check that the agents that are to take part are there.
+
+    Parameters
+    ----------
+    agents : mapping
+        Sections by the agents' names.
+    all_needed : `bool`
+        Whether none may be left out.
+
+    Raises
+    ------
+    models.errors.InvalidConfiguration
+        Raised if one is not known, or is left out though it may not.
+    """
+    for name, agent in agents.items():
+        if agent.enabled and name not in AGENTS:
+            raise InvalidConfiguration(
+                f"[agents.{name}]: there is no program for it; known are {', '.join(AGENTS)}"
+            )
+        if all_needed and name in AGENTS and not agent.enabled:
+            raise InvalidConfiguration(
+                f"[agents.{name}] enabled: is false, but a run in one process needs {' and '.join(AGENTS)}; "
+                "agents are left out over a broker only"
+            )
 
 
 def _in_file(item: Any) -> str:

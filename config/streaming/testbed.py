@@ -217,13 +217,12 @@ class _Reader:
         candidates += [PACKAGED / name for name in _names(asked)]
         found = _first(candidates)
         if found is None:
-            there = sorted({path.stem for path in [*self.local.glob("*.toml"), *PACKAGED.glob("*.toml")]})
+            there = sorted({*packaged_workflows(), *(path.stem for path in self.local.glob("*.toml"))})
             close = difflib.get_close_matches(asked, there, n=1)
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(there)}"
-            raise InvalidConfiguration(
-                f"no workflow {asked}: there is no such file, nor {', '.join(_names(asked))} in "
-                f"{self.local} or among the packaged ones; {hint}"
-            )
+            names = ", ".join(_names(asked))
+            nor = f", nor {names} in {self.local} or among the packaged ones" if names else ""
+            raise InvalidConfiguration(f"no workflow {asked!r}: there is no such file{nor}; {hint}")
         return found
 
     def find_testbed(self, named: str | None) -> Path | None:
@@ -286,7 +285,7 @@ def _is_path(asked: str) -> bool:
 
 
 def _names(asked: str) -> tuple[str, ...]:
-    if "/" in asked:
+    if "/" in asked or not asked.strip("."):
         return ()
     return (asked,) if asked.endswith(".toml") else (f"{asked}.toml", f"{asked}_default.toml")
 

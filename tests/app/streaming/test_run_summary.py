@@ -71,8 +71,19 @@ def test_faults_are_named(change: dict[str, object], fault: str) -> None:
     assert fault in faults[0]
 
 
-def test_a_run_that_was_stopped_is_to_be_terminated() -> None:
-    assert RunSummary.of(replace(GOOD, execution_status="terminated"), stopped=True).faults == ()
+@pytest.mark.parametrize("status", ["terminated", "completed"])
+def test_a_run_that_was_stopped_may_be_terminated(status: str) -> None:
+    assert RunSummary.of(replace(GOOD, execution_status=status), stopped=True).faults == ()
+
+
+def test_a_stop_excuses_no_failure() -> None:
+    assert RunSummary.of(replace(GOOD, execution_status="failed"), stopped=True).faults
+
+
+def test_a_monitor_that_hears_nothing_is_named() -> None:
+    output = io.StringIO()
+    Console(file=output, width=120).print(summary_tree(RunSummary.of(replace(GOOD, messages={}))))
+    assert "does not hear this bus" in output.getvalue()
 
 
 def test_panda_is_named_and_so_is_a_task_that_is_missing() -> None:

@@ -120,3 +120,11 @@ def test_a_monitor_that_gives_no_list_counts_as_away() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(200, json={"detail": "x"}))
     with pytest.raises(TemporarilyUnavailable, match="gave no list"):
         HttpOverview(MonitorHttp("http://monitor", transport=transport)).agents()
+
+
+def test_a_monitor_that_is_away_is_named(tmp_path: Path) -> None:
+    env = {"PP_TESTBED_DIRECTORY": str(tmp_path), "SWF_MONITOR_URL": "http://127.0.0.1:9"}
+    with pytest.raises(TemporarilyUnavailable, match=r"http://127\.0\.0\.1:9.*prompt-processing monitor"):
+        print_status(
+            load_streaming_settings(env), namespace=None, limit=5, json_wanted=False, console=Console()
+        )

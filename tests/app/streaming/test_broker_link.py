@@ -1,0 +1,46 @@
+"""Broker and monitor, as operators use them."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from app.streaming.broker_link import BrokerLink
+from config.streaming.settings import load_streaming_settings
+from models.errors import TemporarilyUnavailable
+from repos.streaming.monitor_overview import Overview
+
+
+class Agents:
+    def __init__(self, *rows: dict[str, Any]) -> None:
+        self.rows = rows
+
+    def agents(self, namespace: str | None = None) -> list[dict[str, Any]]:
+        return [{"agent_type": "DAQ_Simulator", "namespace": "epic", "status": "OK", **r} for r in self.rows]
+
+
+def link(*rows: dict[str, Any]) -> BrokerLink:
+    made = BrokerLink(load_streaming_settings({}))
+    made.overview = cast("Overview", Agents(*rows))
+    return made
+
+
+BUSY = {"instance_name": "a", "operational_state": "PROCESSING", "description": "run 7 of w-1"}
+IDLE = {"instance_name": "b", "operational_state": "READY"}
+
+
+def test_a_runner_that_has_a_run_is_busy() -> None:
+    with pytest.raises(TemporarilyUnavailable, match=r"a is busy \(run 7 of w-1\)"):
+        link(BUSY, {**IDLE, "namespace": "other"}, {**IDLE, "status": "EXITED"}).check_idle("epic")
+
+
+@pytest.mark.parametrize("rows", [(BUSY, IDLE), (IDLE,), ()])
+def test_one_that_is_idle_will_do(rows: tuple[dict[str, Any], ...]) -> None:
+    link(*rows).check_idle("epic")
+
+
+def test_who_serves_which_namespace() -> None:
+    link(IDLE).check_served("epic")
+    with pytest.raises(TemporarilyUnavailable, match=r"served: epic \(by b\)"):
+        link(IDLE).check_served("other")
