@@ -13,12 +13,7 @@ from typing import Annotated
 
 import typer
 
-from models.errors import InvalidConfiguration, PromptProcessingError
-
-#: Exit codes: something failed and may be worth a retry; something is wrong
-#: with the settings or the command line.
-FAILED = 1
-MISUSED = 2
+from app.command_line import run
 
 #: Commands, and the modules of `app.commands` that hold them.
 _COMMANDS = {
@@ -69,14 +64,7 @@ def main() -> None:
     """Run the command line; the console script."""
     # Only the command that is meant is imported; all, to list them.
     asked = [word for word in sys.argv[1:2] if word in _COMMANDS]
-    try:
-        build(asked or _COMMANDS)()
-    except InvalidConfiguration as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(MISUSED)
-    except PromptProcessingError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(FAILED)
+    run(build(asked or _COMMANDS))
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 (called by typer)

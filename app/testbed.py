@@ -6,7 +6,6 @@ __all__ = ["app", "main"]
 
 import os
 import signal
-import sys
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from app.cli import FAILED, MISUSED
-from models.errors import InvalidConfiguration, PromptProcessingError
+from app.command_line import FAILED
+from app.command_line import run as run_command
+from models.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
     from config.streaming.settings import StreamingSettings
@@ -249,14 +249,7 @@ def status(
 
 def main() -> None:
     """Run the command line; the console script."""
-    try:
-        app()
-    except InvalidConfiguration as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(MISUSED)
-    except PromptProcessingError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(FAILED)
+    run_command(app)
 
 
 def _check_writable(path: Path) -> None:

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 __all__ = ["main"]
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from models.errors import InvalidConfiguration, PromptProcessingError
+from app.command_line import run
+from models.errors import InvalidConfiguration
 from models.streaming.names import DEFAULT_SCOPE
 
 
@@ -20,14 +20,7 @@ def main() -> None:
     """Run the data agent until it is told to end."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(_data_agent)
-    try:
-        app()
-    except InvalidConfiguration as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
-    except PromptProcessingError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+    run(app)
 
 
 def _data_agent(

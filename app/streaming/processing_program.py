@@ -6,27 +6,20 @@ from __future__ import annotations
 
 __all__ = ["main"]
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from models.errors import InvalidConfiguration, PromptProcessingError
+from app.command_line import FAILED, run
+from models.errors import InvalidConfiguration
 
 
 def main() -> None:
     """Run the processing agent until it is told to end."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(_processing_agent)
-    try:
-        app()
-    except InvalidConfiguration as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
-    except PromptProcessingError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+    run(app)
 
 
 def _processing_agent(
@@ -72,7 +65,7 @@ def _processing_agent(
     if input_dataset is not None and output_dataset is not None:
         task_id, state = submit_once(settings, options, input_name=input_dataset, output=output_dataset)
         typer.echo(f"task {task_id}: {state.value}")
-        sys.exit(1 if state in FAILED_TASKS else 0)
+        raise typer.Exit(FAILED if state in FAILED_TASKS else 0)
     agent, executor = build_processing_agent(settings, options)
     try:
         run_agent(agent, settings)

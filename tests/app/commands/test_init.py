@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app import cli
+from app import cli, command_line
 from app.commands.init import init
 from app.initialising import nights_to_prepare
 from models.errors import InvalidConfiguration
@@ -102,7 +102,7 @@ def test_settings_that_are_wrong(
     monkeypatch.setattr(sys, "argv", ["prompt-processing", "init", "--date", "2026-03-01"])
     with pytest.raises(SystemExit) as caught:
         cli.main()
-    assert caught.value.code == cli.MISUSED
+    assert caught.value.code == command_line.MISUSED
     assert what in capsys.readouterr().err
 
 
