@@ -5,6 +5,8 @@ from __future__ import annotations
 __all__ = ["Address", "parse_address", "run_over_http", "run_over_stdio", "workflow_queries"]
 
 import ipaddress
+import logging
+import signal
 from typing import NamedTuple
 
 import uvicorn
@@ -16,6 +18,8 @@ from models.errors import InvalidConfiguration
 from repos.streaming.database import create_streaming_engine
 from repos.streaming.monitor_store import MonitorStore
 from services.streaming.workflow_queries import WorkflowQueries
+
+_log = logging.getLogger(__name__)
 
 
 class Address(NamedTuple):
@@ -75,7 +79,14 @@ def run_over_stdio(settings: StreamingSettings) -> None:
     models.errors.InvalidConfiguration
         Raised if the monitor has no database.
     """
-    create_mcp_server(workflow_queries(settings)).run("stdio")
+    server = create_mcp_server(workflow_queries(settings))
+    # A thread waits for the client's next line, and no exception wakes it.
+    # Who only reads may end at once.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        server.run("stdio")
+    except* BrokenPipeError:
+        _log.info("The client is gone.")
 
 
 def run_over_http(settings: StreamingSettings, address: Address) -> None:

@@ -137,6 +137,52 @@ def test_a_server_without_database_says_so_and_nothing_on_stdout(tmp_path: Path)
     assert "there is no streaming database" in done.stderr
 
 
+@contextmanager
+def begun(world: MonitorWorld) -> Iterator[subprocess.Popen[str]]:
+    """Start the command as a client does that has said hello."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app.cli", "mcp"],
+        cwd=Path(__file__).parents[3],
+        env={"PATH": "/usr/bin:/bin", **variables(world)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin and process.stdout
+    hello = {
+        "protocolVersion": "2025-03-26",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    }
+    try:
+        process.stdin.write(
+            json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}) + "\n"
+        )
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["id"] == 1
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_client_that_is_gone_is_no_failure(world: MonitorWorld) -> None:
+    with begun(world) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdout.close()
+        process.stdin.write('{"jsonrpc": "2.0", "id": 2, "method": "tools/list"}\n')
+        process.stdin.close()
+        assert process.wait(_PATIENCE) == 0
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_an_interrupt_ends_it_although_it_waits_for_its_client(world: MonitorWorld) -> None:
+    with begun(world) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(_PATIENCE) == -signal.SIGINT
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -185,10 +231,10 @@ def test_over_http_with_a_token(world: MonitorWorld) -> None:
             refused = httpx.post(url, json={}, headers=headers)
             assert refused.status_code == 401
             assert refused.headers["WWW-Authenticate"].startswith("Bearer")
-        odd = httpx.post(url, json={}, headers={"Authorization": b"Bearer \xc3\xa9"})
+        odd = httpx.post(url, json={}, headers={b"Authorization": b"Bearer \xc3\xa9"})
         assert odd.status_code == 401
     with served(world, "sésame") as url:
-        known = httpx.post(url, json={}, headers={"Authorization": "Bearer sésame".encode()})
+        known = httpx.post(url, json={}, headers={b"Authorization": "Bearer sésame".encode()})
         assert known.status_code == 400  # It may ask, but that is no question.
 
 
