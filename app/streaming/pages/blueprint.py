@@ -43,7 +43,7 @@ def streaming_pages(
     pages = Blueprint("streaming", "app.streaming.pages", template_folder="templates")
     views = _Views(records, jobs, visits=visits)
     pages.add_url_rule("/streaming", "overview", views.overview)
-    pages.add_url_rule("/streaming/executions/<execution_id>", "execution", views.execution)
+    pages.add_url_rule("/streaming/executions/<path:execution_id>", "execution", views.execution)
     pages.add_url_rule("/streaming/runs/<int:run_number>", "run", views.run)
     pages.add_url_rule("/streaming/files", "files", views.files)
     if not visits:

@@ -318,6 +318,16 @@ def test_what_is_not_there(world: MonitorWorld, path: str) -> None:
     assert "The monitor knows no" in text(page(client_of(world), f"/streaming/{path}", 404))
 
 
+def test_an_execution_may_have_any_name(world: MonitorWorld) -> None:
+    name = "a/b?c#d e-0001"
+    world.begin_execution(name)
+    client = client_of(world)
+    (link,) = (found for found in links("/streaming", page(client, "/streaming")) if "a%2Fb" in found)
+    html = page(client, link)
+    assert name in text(html)
+    assert 'href="../../streaming"' in html
+
+
 @pytest.mark.servers
 def test_text_that_no_database_takes_is_nobody(postgresql: PostgreSQLServer, tmp_path: Path) -> None:
     world = whole_world(tmp_path, postgresql.create_database(unique_name("monitor")))
