@@ -16,10 +16,10 @@ from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from app.streaming.data_factory import create_catalogue, create_data_agent
 from app.streaming.embedded_daq_monitor import EmbeddedDaqMonitor
+from app.streaming.embedded_past import settle_the_past
 from app.streaming.local_daq_bus import LocalDaqBus
 from app.streaming.processing_factory import create_executor, create_processing_agent
 from app.streaming.run_summary import Standing
@@ -139,7 +139,8 @@ class EmbeddedTestbed:
             Raised if an agent does not become ready, or the run cannot begin.
         """
         self._log_to_monitor()
-        self._settle_the_past()
+        if self._settings.monitor_database is None:  # Others may run what another knows of.
+            settle_the_past(self._store, namespace=self._workflow.namespace)
         self._recorder.start()
         self._ends.callback(self._recorder.stop, _PATIENCE)
         self._monitor_bus.start()
@@ -242,17 +243,6 @@ class EmbeddedTestbed:
         handler.start()
         self._ends.callback(handler.stop, _PATIENCE)
         self._ends.callback(logging.getLogger().removeHandler, handler)
-
-    def _settle_the_past(self) -> None:
-        """Note that executions have failed whose process died here."""
-        if self._settings.monitor_database is not None:
-            return  # Others may run what it knows of.
-        namespace = self._workflow.namespace
-        for execution in self._monitor.executions(namespace, status=ExecutionStatus.RUNNING):
-            _log.error("Execution %s died with its process.", execution.execution_id)
-            self._monitor.end_execution(
-                execution.execution_id, ExecutionStatus.FAILED, end_time=datetime.now(UTC)
-            )
 
     def _see(self, message: Message) -> None:
         self._run_id = self._run_id or getattr(message, "run_id", None)

@@ -57,11 +57,15 @@ class Program:
         return self.state in _ALIVE
 
     def tail(self) -> str:
-        """Return the end of its log."""
+        """Return the end of its log, in whole lines if they are not too long."""
         try:
-            text = self.log.read_bytes()[-_TAIL:].decode(errors="replace")
+            whole = self.log.read_bytes()
         except OSError as error:
             return f"(its log cannot be read: {error})"
+        end = whole[-_TAIL:]
+        if len(whole) > _TAIL:
+            end = end.partition(b"\n")[2] or end
+        text = end.decode(errors="replace")
         return text.strip() or "(its log is empty)"
 
 

@@ -18,7 +18,7 @@ from rich.tree import Tree
 from app.streaming.workplace import running_testbed
 from config.streaming.settings import StreamingSettings
 from models.errors import TemporarilyUnavailable
-from models.streaming.monitoring import StfFile
+from models.streaming.monitoring import ExecutionStatus, StfFile
 from repos.streaming.database import create_streaming_engine
 from repos.streaming.embedded_monitor import EmbeddedMonitor
 from repos.streaming.monitor_client import MonitorClient
@@ -77,7 +77,8 @@ def print_status(
             )
         finally:
             engine.dispose()
-        facts["process"] = running_testbed(settings.testbed_directory)
+        if settings.monitor_database is None:  # Others may run what another knows of.
+            facts["process"] = running_testbed(settings.testbed_directory)
     if json_wanted:
         console.print_json(json.dumps(facts, default=str))
     else:
@@ -141,6 +142,10 @@ def _print(facts: Mapping[str, Any], console: Console) -> None:
     console.print(executions, agents, highlight=False)
     if facts.get("process"):
         console.print(f"A testbed runs here, process {facts['process']}.", highlight=False)
+    elif "process" in facts and any(row["status"] == ExecutionStatus.RUNNING for row in facts["executions"]):
+        console.print(
+            "No testbed runs here: what is said to run died with its process, as the next run will note."
+        )
 
 
 def _time(value: datetime | str | None) -> str:

@@ -19,6 +19,7 @@ from app.streaming.run_summary import RunSummary, Standing
 from config.streaming.settings import load_streaming_settings
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
 from models.streaming.daq import DaqParameters, DaqWorkflow
+from models.streaming.monitoring import AgentReport
 from repos.streaming.database import create_streaming_engine
 from repos.streaming.monitor_store import MonitorStore
 from simulator.daq.execution import Executor
@@ -105,12 +106,14 @@ def test_an_execution_whose_process_died_has_failed(scene: Scene) -> None:
     daq = EmbeddedDaqMonitor(store)
     key = daq.define_workflow("w", "1", definition="", parameter_values={}, created_by="alice")
     daq.begin_execution(NewExecution("w-alice-0000", key, "epic", "alice", datetime.now(UTC), {}))
+    daq.report(AgentReport(instance_name="data-agent-alice-9", agent_type="DATA", namespace="epic"))
     _, summary = scene.run()
     assert summary.faults == ()
     died = store.executions.get("w-alice-0000")
     assert died is not None
     assert died["status"] == "failed"
     assert any("w-alice-0000" in row["message"] for row in store.logs.listed().items)
+    assert [row["instance_name"] for row in store.agents.alive("epic")] == []
 
 
 def test_payloads_that_fail_are_faults(scene: Scene) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.streaming.supervisor import Supervisor
+from app.streaming.supervisor import Program, Supervisor
 from config.server_settings import server_environment
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
 from tests.docs.pages import ROOT
@@ -63,6 +63,17 @@ def test_its_life(tmp_path: Path) -> None:
         supervisor.shut_down()
     assert not supervisor.reachable
     supervisor.shut_down()
+
+
+def test_the_end_of_a_log_is_whole_lines(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    program = Program(name="x", state="FATAL", pid=0, problem="", log=log)
+    log.write_text("".join(f"line {number:04} of the log\n" for number in range(1000)))
+    lines = program.tail().splitlines()
+    assert len(lines) > 50
+    assert all(line.startswith("line ") for line in lines)
+    log.write_text("x" * 5000)
+    assert set(program.tail()) == {"x"}
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def test_it_is_printed_for_people_and_programs(settings: StreamingSettings, stor
         "│   ", ""
     )
     assert "data-agent-alice-1: OK, READY" in output.getvalue()
+    assert "No testbed runs here: what is said to run died" in output.getvalue()
     output.truncate(output.seek(0))
     print_status(settings, namespace=None, limit=1, json_wanted=True, console=console)
     assert len(json.loads(output.getvalue())["executions"]) == 1
