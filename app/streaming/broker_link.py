@@ -15,6 +15,7 @@ from config.streaming.settings import StreamingSettings
 from models.errors import TemporarilyUnavailable
 from models.streaming.messages import COMMAND_QUEUE, Message
 from models.streaming.monitoring import AgentState, AgentStatus
+from models.streaming.names import DAQ_TYPE
 from repos.streaming.monitor_client import MonitorClient
 from repos.streaming.monitor_http import MonitorHttp
 from repos.streaming.monitor_overview import HttpOverview, Overview
@@ -23,8 +24,6 @@ from repos.streaming.stomp_bus import StompBus
 #: Seconds until a broker that does not answer is an error.
 _CONNECT = 10.0
 _GLANCE = 0.1
-#: What runners of workflows are to the monitor.
-_RUNNER = "DAQ_Simulator"
 
 
 class BrokerLink:
@@ -106,7 +105,7 @@ class BrokerLink:
         return [
             row
             for row in self.overview.agents()
-            if row.get("agent_type") == _RUNNER and row.get("status") != AgentStatus.EXITED
+            if row.get("agent_type") == DAQ_TYPE and row.get("status") != AgentStatus.EXITED
         ]
 
     def close(self) -> None:

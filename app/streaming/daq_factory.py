@@ -17,12 +17,13 @@ from config.streaming.settings import StreamingSettings
 from config.streaming.testbed import TestbedConfig, load_testbed_config
 from models.errors import InvalidConfiguration
 from models.streaming.daq import DaqParameters, DaqWorkflow
+from models.streaming.names import DAQ_TYPE
 from repos.streaming.monitor_http import MonitorHttp
 from repos.streaming.monitor_logs import HttpLogSink, MonitorLogHandler
 from simulator.daq.bus import DaqBus
 from simulator.daq.execution import DaqResult
 from simulator.daq.monitor import DaqMonitor
-from simulator.daq.runner import AGENT_TYPE, DaqRunner
+from simulator.daq.runner import DaqRunner
 from simulator.io.daq_bus import StompDaqBus
 from simulator.io.daq_link import BrokerAddress
 from simulator.io.daq_monitor import RestDaqMonitor
@@ -82,7 +83,7 @@ def build_runner(
     settings: StreamingSettings,
     *,
     namespace: str,
-    agent_type: str = AGENT_TYPE,
+    agent_type: str = DAQ_TYPE,
     follow_commands: bool = False,
     bus: DaqBus | None = None,
     monitor: DaqMonitor | None = None,

@@ -9,13 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from models.streaming.monitoring import AgentReport, ExecutionStatus
+from models.streaming.names import DAQ_TYPE
 from repos.streaming.embedded_monitor import EmbeddedMonitor
 from repos.streaming.monitor_rows import AlreadyThere
 from repos.streaming.monitor_store import MonitorStore
 from simulator.daq.monitor import NewExecution
-
-#: What runners of workflows call themselves.
-_RUNNER = "DAQ_Simulator"
 
 
 class EmbeddedDaqMonitor:
@@ -103,6 +101,6 @@ class EmbeddedDaqMonitor:
         namespace.
         """
         return any(
-            agent["agent_type"] == _RUNNER and agent["instance_name"] != besides
+            agent["agent_type"] == DAQ_TYPE and agent["instance_name"] != besides
             for agent in self._store.agents.alive(namespace)
         )

@@ -198,8 +198,8 @@ class _Routes:
         if token is None:
             return None
         scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
-        # As bytes: compare_digest refuses text that is not ASCII.
-        same = hmac.compare_digest(presented.strip().encode("utf-8", "surrogateescape"), token.encode())
+        # As the bytes that were sent, which WSGI gives as Latin-1.
+        same = hmac.compare_digest(presented.strip().encode("latin-1", "replace"), token.encode())
         if scheme.lower() == "bearer" and same:
             return None
         self._service.metrics.rejected("unauthorised", "the request has no token or a wrong one")

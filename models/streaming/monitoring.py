@@ -20,6 +20,7 @@ __all__ = [
     "RunState",
     "StfFile",
     "StfStatus",
+    "SystemAgent",
 ]
 
 from datetime import datetime
@@ -151,6 +152,16 @@ class RunState(_Row):
     substate: str | None = None
     state_changed_at: datetime | None = None
     metadata: dict[str, Any] | None = None
+
+
+class SystemAgent(_Row):
+    """An agent, as the monitor has it."""
+
+    instance_name: str
+    agent_type: str
+    namespace: str | None = None
+    status: AgentStatus | str = AgentStatus.UNKNOWN
+    last_heartbeat: datetime | None = None
 
 
 class AgentReport(_Row):

@@ -7,6 +7,7 @@ They are those of the system in the field: a run's dataset is
 from __future__ import annotations
 
 __all__ = [
+    "DAQ_TYPE",
     "DEFAULT_SCOPE",
     "agent_name",
     "dataset_name",
@@ -19,6 +20,8 @@ __all__ = [
 import re
 from typing import NamedTuple
 
+#: Type of the agent that takes data, at the monitor.
+DAQ_TYPE = "DAQ_Simulator"
 #: Rucio scope of datasets and files if none is configured.
 DEFAULT_SCOPE = "group.daq"
 

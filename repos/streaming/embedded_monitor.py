@@ -18,6 +18,7 @@ from models.streaming.monitoring import (
     RunState,
     StfFile,
     StfStatus,
+    SystemAgent,
 )
 from repos.streaming.monitor_rows import RefusedField, Row
 from repos.streaming.monitor_store import MonitorStore
@@ -113,6 +114,11 @@ class EmbeddedMonitor:
         """Return executions of a namespace that stand like this."""
         page = self._store.executions.listed(namespace=namespace, status=status)
         return [Execution.model_validate(row) for row in page.items]
+
+    def agents(self, namespace: str) -> Sequence[SystemAgent]:
+        """Return the agents of a namespace, also those that have ended."""
+        page = self._store.agents.listed(namespace=namespace)
+        return [SystemAgent.model_validate(row) for row in page.items]
 
     def run_state(self, run_number: int) -> RunState | None:
         """Return how a run stands; None if nobody told."""

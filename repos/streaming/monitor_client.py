@@ -25,6 +25,7 @@ from models.streaming.monitoring import (
     RunState,
     StfFile,
     StfStatus,
+    SystemAgent,
 )
 from repos.streaming.monitor_http import Conflict, MonitorHttp, NotSupported
 
@@ -200,6 +201,12 @@ class MonitorClient:
         """Return executions of a namespace that stand like this."""
         params = {"namespace": namespace, "status": str(status)}
         return _read_all(Execution, self._http.get("workflow-executions/", params))
+
+    def agents(self, namespace: str) -> Sequence[SystemAgent]:
+        """Return the agents of a namespace, also those that have ended."""
+        # The field's monitor returns those of all namespaces.
+        agents = _read_all(SystemAgent, self._http.get("systemagents/", {"namespace": namespace}))
+        return [agent for agent in agents if agent.namespace == namespace]
 
     def run_state(self, run_number: int) -> RunState | None:
         """Return how a run stands; None if nobody told."""

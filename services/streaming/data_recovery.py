@@ -21,6 +21,7 @@ from services.streaming.catalogue import Catalogue
 from services.streaming.data_intake import DataIntake, labels
 from services.streaming.data_runs import RunStore, StfFolders
 from services.streaming.monitor import Monitor
+from services.streaming.run_ends import RunEnds
 
 _log = logging.getLogger(__name__)
 
@@ -33,8 +34,6 @@ _LOOK_BACK = 3600.0
 #: Seconds without a message after which the monitor is asked whether it has
 #: some that did not come here.
 _QUIET = 10.0
-
-_OVER = {ExecutionStatus.COMPLETED, ExecutionStatus.TERMINATED, ExecutionStatus.FAILED}
 
 
 class DataRecovery:
@@ -74,6 +73,7 @@ class DataRecovery:
         self._folders = folders
         self._containers = containers
         self._namespace = namespace
+        self._ends = RunEnds(monitor=monitor, namespace=namespace, now=now)
         self._now = now
         self._silence = timedelta(seconds=silence)
         self._settling = timedelta(seconds=settling)
@@ -236,7 +236,7 @@ class DataRecovery:
         if run.ended is not None or quiet < self._settling:
             return
         try:
-            reason = self._why_over(run, silent=self._now() - run.last_sign >= self._silence)
+            reason = self._ends.reason(run, silent=self._now() - run.last_sign >= self._silence)
         except (TemporarilyUnavailable, InvalidMessage) as error:
             _log.warning("Run %s: the monitor cannot be asked whether it ended: %s", run.run_id, error)
             return
@@ -249,17 +249,6 @@ class DataRecovery:
         note = f"end_run never came ({reason})"
         _log.error("Run %s: %s; its files are counted.", run.run_id, note, extra=labels(run))
         self._store.save(Changes(runs=[replace(run, ended=self._now(), end_assumed=True, note=note)]))
-
-    def _why_over(self, run: DataRun, *, silent: bool) -> str | None:
-        state = self._monitor.run_state(int(run.run_id))
-        if state is not None and state.state == "ended":
-            return "the monitor has the run as ended"
-        execution = None if run.execution_id is None else self._monitor.execution(run.execution_id)
-        if execution is not None and execution.status in _OVER:
-            return f"execution {execution.execution_id} is {execution.status}"
-        if silent and (execution is None or execution.status != ExecutionStatus.RUNNING):
-            return f"nothing was heard since {run.last_sign:%Y-%m-%d %H:%M:%S} UTC"
-        return None
 
 
 def _newest(executions: Iterable[Execution], known: Collection[str | None]) -> list[Execution]:

@@ -22,6 +22,7 @@ from models.streaming.monitoring import (
     RunState,
     StfFile,
     StfStatus,
+    SystemAgent,
 )
 
 
@@ -69,6 +70,9 @@ class Monitor(Protocol):
 
     def executions(self, namespace: str, *, status: ExecutionStatus) -> Sequence[Execution]:
         """Return executions of a namespace that stand like this."""
+
+    def agents(self, namespace: str) -> Sequence[SystemAgent]:
+        """Return the agents of a namespace, also those that have ended."""
 
     def run_state(self, run_number: int) -> RunState | None:
         """Return how a run stands; None if nobody told."""

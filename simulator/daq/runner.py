@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AGENT_TYPE", "DaqRunner", "LoadWorkflow"]
+__all__ = ["DaqRunner", "LoadWorkflow"]
 
 import logging
 import os
@@ -16,7 +16,7 @@ from models.errors import TemporarilyUnavailable
 from models.streaming.daq import DaqWorkflow
 from models.streaming.messages import COMMAND_QUEUE, RUN_TOPIC, Message
 from models.streaming.monitoring import AgentReport, AgentState, AgentStatus, ExecutionStatus
-from models.streaming.names import agent_name
+from models.streaming.names import DAQ_TYPE, agent_name
 from simulator.daq.bus import DaqBus
 from simulator.daq.commands import CommandDesk
 from simulator.daq.control import Control
@@ -25,9 +25,6 @@ from simulator.daq.monitor import DaqMonitor
 from simulator.daq.reporting import HEARTBEAT, Reporter
 
 _log = logging.getLogger(__name__)
-
-#: What agents that run workflows are to the monitor.
-AGENT_TYPE = "DAQ_Simulator"
 #: Seconds that a run has to come to its end when the runner does.
 _PATIENCE = 60.0
 
@@ -88,7 +85,7 @@ class DaqRunner:
         monitor: DaqMonitor,
         namespace: str,
         user: str,
-        agent_type: str = AGENT_TYPE,
+        agent_type: str = DAQ_TYPE,
         load: LoadWorkflow | None = None,
         on_message: Callable[[Message], None] | None = None,
         topic: str = RUN_TOPIC,

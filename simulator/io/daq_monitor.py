@@ -18,6 +18,7 @@ import stamina
 
 from models.errors import InvalidMessage, TemporarilyUnavailable
 from models.streaming.monitoring import AgentReport, AgentState, AgentStatus, ExecutionStatus
+from models.streaming.names import DAQ_TYPE
 from simulator.daq.monitor import NewExecution
 
 #: Seconds that an answer may take.
@@ -38,8 +39,6 @@ _COUNTERS = (
     "slices_completed",
     "slices_failed",
 )
-#: What those that run workflows are to the monitor.
-_RUNNER = "DAQ_Simulator"
 
 
 class _PassingTrouble(Exception):
@@ -196,7 +195,7 @@ class RestDaqMonitor:
             raise TemporarilyUnavailable(f"{self._api}/systemagents/ answers with no list")
         return any(
             isinstance(agent, Mapping)
-            and agent.get("agent_type") == _RUNNER
+            and agent.get("agent_type") == DAQ_TYPE
             and agent.get("namespace") == namespace
             and agent.get("instance_name") != besides
             and agent.get("status") != AgentStatus.EXITED

@@ -118,8 +118,8 @@ def _check_token(token: str) -> Response | None:
     scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() not in ("token", "bearer"):
         text = "Authentication credentials were not provided."
-    # As bytes: compare_digest refuses text that is not ASCII.
-    elif hmac.compare_digest(presented.strip().encode("utf-8", "surrogateescape"), token.encode()):
+    # As the bytes that were sent, which WSGI gives as Latin-1.
+    elif hmac.compare_digest(presented.strip().encode("latin-1", "replace"), token.encode()):
         return None
     else:
         text = "Invalid token."

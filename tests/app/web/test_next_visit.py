@@ -218,6 +218,13 @@ def test_token(start_service: Callable[..., RunningService]) -> None:
     assert service.client.get("/ready").status_code == 200
 
 
+def test_a_token_beyond_ascii(start_service: Callable[..., RunningService]) -> None:
+    service = start_service(token="sésame")
+    for presented, status in (("sésame", 200), ("sesame", 401)):
+        headers = {b"Authorization": f"Bearer {presented}".encode()}
+        assert service.post("", headers=headers).status_code == status
+
+
 def test_busy(start_service: Callable[..., RunningService]) -> None:
     service = start_service(slots=1, queue_timeout=0.2, queue_length=1)
     with ThreadPoolExecutor(1) as threads:

@@ -25,6 +25,7 @@ from models.streaming.monitoring import (
     RunState,
     StfFile,
     StfStatus,
+    SystemAgent,
 )
 from repos.ledger_database import reading
 from repos.streaming.data_store import DataStore
@@ -73,6 +74,7 @@ class FakeMonitor:
         self.statuses: dict[str, StfStatus] = {}
         self.known_executions: dict[str, Execution] = {}
         self.states: dict[int, RunState] = {}
+        self.known_agents: list[SystemAgent] = []
         self.recorded: dict[str, list[Mapping[str, Any]]] = {}
 
     def _check(self) -> None:
@@ -111,6 +113,15 @@ class FakeMonitor:
     def execution(self, execution_id: str) -> Execution | None:
         self._check()
         return self.known_executions.get(execution_id)
+
+    def end_execution(self, execution_id: str, status: ExecutionStatus, *, end_time: datetime) -> None:
+        self._check()
+        ended = {"status": status, "end_time": end_time}
+        self.known_executions[execution_id] = self.known_executions[execution_id].model_copy(update=ended)
+
+    def agents(self, namespace: str) -> list[SystemAgent]:
+        self._check()
+        return self.known_agents
 
     def run_state(self, run_number: int) -> RunState | None:
         self._check()

@@ -6,7 +6,7 @@ import itertools
 import logging
 import zlib
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +19,14 @@ from models.errors import InvalidMessage
 from models.streaming.data_runs import FileState
 from models.streaming.datasets import DatasetId
 from models.streaming.messages import PauseRun, StfGen
-from models.streaming.monitoring import AgentState, Execution, ExecutionStatus, RunState, StfStatus
+from models.streaming.monitoring import (
+    AgentState,
+    Execution,
+    ExecutionStatus,
+    RunState,
+    StfStatus,
+    SystemAgent,
+)
 from tests.services.streaming.data_world import EXECUTION, NAMESPACE, DataWorld
 
 RUN = "102363"
@@ -277,6 +284,57 @@ def test_more_files_than_end_run_tells(world: DataWorld) -> None:
     world.work()
     assert world.run(RUN).complete
     assert world.run(RUN).note == "end_run told of 2 files only, 3 came"
+
+
+def daq(name: str, *, heard: datetime, status: str = "OK", agent_type: str = "DAQ_Simulator") -> SystemAgent:
+    return SystemAgent(
+        instance_name=name, agent_type=agent_type, namespace=NAMESPACE, status=status, last_heartbeat=heard
+    )
+
+
+@pytest.mark.parametrize("agent_type", ["DAQ_Simulator", "prompt_processing"])
+def test_data_acquisition_that_died(
+    world: DataWorld, agent_type: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.monitor.known_executions[EXECUTION] = Execution(
+        execution_id=EXECUTION, status=ExecutionStatus.RUNNING
+    )
+    world.monitor.known_agents = [
+        daq("daq-1", heard=world.clock(), agent_type=agent_type),
+        daq("data-agent-1", heard=world.clock() - timedelta(days=1), agent_type="DATA"),
+    ]
+    messages = world.announce(RUN, 3)[:-1]
+    world.monitor.recorded[EXECUTION] = [{"sender": "daq-1", **m.to_body()} for m in messages]
+    world.agent.receive(messages)
+    world.pass_time(170.0)
+    world.agent.recover()
+    world.work()
+    assert world.run(RUN).ended is None, "it may just be slow"
+    world.monitor.known_agents.append(daq("daq-2", heard=world.clock()))
+    world.pass_time(20.0)
+    world.agent.recover()
+    world.work()
+    assert world.run(RUN).closed, "another one lives, but this run is not its"
+    assert world.monitor.known_executions[EXECUTION].status is ExecutionStatus.FAILED
+    assert "has lost its data acquisition, daq-1" in errors(caplog)
+
+
+def test_data_acquisition_that_another_outlived(world: DataWorld) -> None:
+    world.monitor.known_executions[EXECUTION] = Execution(
+        execution_id=EXECUTION, status=ExecutionStatus.RUNNING
+    )
+    world.monitor.known_agents = [
+        daq("daq-1", heard=world.clock(), status="EXITED"),
+        daq("daq-2", heard=world.clock() + timedelta(days=1)),
+    ]
+    messages = world.announce(RUN, 3)[:-1]
+    world.monitor.recorded[EXECUTION] = [{"sender": "daq-2", **m.to_body()} for m in messages]
+    world.agent.receive(messages)
+    world.pass_time(7200.0, step=100.0)
+    world.agent.recover()
+    world.work()
+    assert world.run(RUN).ended is None
+    assert world.monitor.known_executions[EXECUTION].status is ExecutionStatus.RUNNING
 
 
 def test_missing_end_run(world: DataWorld, caplog: pytest.LogCaptureFixture) -> None:

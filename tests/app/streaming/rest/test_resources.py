@@ -194,6 +194,13 @@ class TestErrors:
 
 
 class TestToken:
+    def test_may_be_beyond_ascii(self, make_client: Callable[..., FlaskClient]) -> None:
+        client = make_client(token="sésame")
+        for presented, status in (("sésame", 200), ("sesame", 401)):
+            sent = f"Token {presented}".encode().decode("latin-1")
+            answer = client.post("/api/state/next-agent-id/", environ_overrides={"HTTP_AUTHORIZATION": sent})
+            assert answer.status_code == status
+
     def test_writing_needs_it(self, make_client: Callable[..., FlaskClient]) -> None:
         client = make_client(token="secret")
         body = {"run_number": 1, "start_time": "2026-01-01T00:00:00Z"}
