@@ -179,6 +179,14 @@ def run(
     console.print(summary_tree(summary), highlight=False)
     for fault in summary.faults:
         console.print(f"Fault: {fault}", style="bold red", markup=False, highlight=False)
+    if summary.faults and not over_broker:
+        console.print(
+            f"The log is {settings.testbed_directory}/testbed.log; what failed payloads said is in "
+            f"{settings.testbed_directory}/outputs/*/.failed.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     if json_file is not None:
         json_file.write_text(summary.model_dump_json(indent=2) + "\n")
     if summary.faults or summary.execution_status != "completed":

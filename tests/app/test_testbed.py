@@ -89,6 +89,7 @@ def test_only_what_is_complete_is_a_success(calls: dict[str, Any], change: dict[
     result = invoke("run")
     assert result.exit_code == 1
     assert all(f"Fault: {fault}" in result.output for fault in change.get("faults", ()))
+    assert ("testbed.log" in result.output) == ("faults" in change)
 
 
 def test_a_run_that_is_left_alone_has_no_summary(calls: dict[str, Any]) -> None:
