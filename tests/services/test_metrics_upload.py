@@ -75,7 +75,9 @@ def test_nobody_waits_for_a_slow_server(server: Server) -> None:
     assert upload.trouble == "more metrics wait than can be kept"
     server.open.set()
     upload.stop()
-    assert server.got == ["a", "b", "c"][: 8 - upload.lost]
+    # In order; the thread that sends may have begun at any of them.
+    assert server.got[:2] == ["a", "b"]
+    assert server.got == sorted(server.got) and len(server.got) == 8 - upload.lost
 
 
 def test_a_server_that_hangs_does_not_hold_the_service(server: Server) -> None:

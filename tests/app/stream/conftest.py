@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,9 @@ class Worker:
     def kill_tree(self) -> None:
         """End everything at once, as when a machine fails."""
         for process in self.tree():
-            process.send_signal(signal.SIGKILL)
+            # A child may end with its parent before it is its turn.
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
         self.process.wait()
 
     def ends(self) -> int:
