@@ -47,6 +47,8 @@ _TRIES = 3
 #: seconds after which they have though more keep coming.
 _QUIET = 1.0
 _LONGEST_QUIET = 20.0
+#: Seconds between looks whether the bus is there for the first time.
+_LOOK = 0.05
 #: Where an agent's journal has the number of its name.
 _NUMBER = "agent_id"
 
@@ -253,6 +255,11 @@ class Agent:
         return isinstance(body, dict) and body.get("namespace") == self._namespace
 
     def _work(self) -> None:
+        # A broker lets in one agent of a role and namespace. One that it keeps
+        # out must not touch what the other works on.
+        while not self._bus.connected:
+            if self._stop.wait(_LOOK):
+                return
         attempt = 0
         looked = float("-inf")
         while not self._stop.is_set():

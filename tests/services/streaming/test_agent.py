@@ -229,13 +229,21 @@ def test_it_looks_for_what_it_missed(scene: Scene) -> None:
 def test_leftovers_are_sent_when_it_is_quiet(scene: Scene) -> None:
     with writing(scene.engine) as connection:
         add_to_outbox(connection, RUN_TOPIC, [StfReady(namespace="epic", run_id="1")], agent="data.epic")
-    scene.wire.connected = False
     scene.agent.start()
     assert scene.notes.advanced.wait(10.0)
-    time.sleep(0.4)
-    assert scene.wire.sent == []
-    scene.wire.connected = True
     until(lambda: len(scene.wire.sent) == 1)
+
+
+def test_an_agent_that_the_broker_keeps_out_touches_nothing(scene: Scene) -> None:
+    with writing(scene.engine) as connection:
+        add_to_outbox(connection, RUN_TOPIC, [StfReady(namespace="epic", run_id="1")], agent="data.epic")
+    scene.wire.connected = False
+    scene.tell(START)
+    scene.agent.start()
+    until(lambda: scene.ear.reports)
+    assert not scene.notes.advanced.is_set() and not scene.notes.got and not scene.wire.sent
+    scene.wire.connected = True
+    until(lambda: scene.notes.got and scene.wire.sent)
 
 
 def test_leftovers_do_not_wait_for_the_end_of_a_run(engine: sa.Engine) -> None:
