@@ -38,7 +38,7 @@ INBOX = sa.Table(
 
 #: Messages that wait until the bus has them; then they are gone.
 OUTBOX = sa.Table(
-    "outbox",
+    "agent_outbox",
     metadata,
     row_id(),
     sa.Column("kind", sa.Text, nullable=False),
@@ -50,7 +50,7 @@ OUTBOX = sa.Table(
     sa.Column("owner", sa.Text, comment="Who is sending this row; null: nobody."),
     sa.Column("leased_until", UtcDateTime, comment="From then on another may send it."),
     sa.Column("refused", sa.Text, comment="Why the bus will not have it; null: it may."),
-    sa.Index("outbox_lanes", "kind", "topic", "id"),
+    sa.Index("agent_outbox_lanes", "kind", "topic", "id"),
 )
 
 #: Values that an agent keeps from one start to the next.
