@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["RunSummary", "Standing", "summary_tree"]
+__all__ = ["MEANINGS", "RunSummary", "Standing", "summary_tree"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,15 +12,16 @@ from pydantic import BaseModel, ConfigDict
 from rich.text import Text
 from rich.tree import Tree
 
-#: What each message means, as the tree says it.
-_MEANING = {
+#: Messages in the order in which they come, and what each means.
+MEANINGS = {
     "run_imminent": "agents prepared",
     "start_run": "physics phase began",
     "stf_gen": "STF files generated",
     "stf_ready": "task asked for",
     "pause_run": "standby",
     "resume_run": "physics phase went on",
-    "end_run": "end of the run",
+    "end_run": "run complete",
+    "run_workflow_failed": "a command could not be followed",
 }
 
 
@@ -212,7 +213,7 @@ def _dataset(summary: RunSummary) -> str:
 def _meaning(kind: str, summary: RunSummary) -> str:
     if kind == "end_run" and summary.dataset_status == "closed":
         return "dataset closed"
-    return _MEANING.get(kind, "recorded")
+    return MEANINGS.get(kind, "recorded")
 
 
 def _task(summary: RunSummary) -> str:

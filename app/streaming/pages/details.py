@@ -11,6 +11,7 @@ from typing import Any
 
 from app.streaming.pages.formats import duration, file_counts, mapping
 from app.streaming.pages.overview import last_errors
+from app.streaming.run_summary import MEANINGS
 from models.errors import PromptProcessingError
 from models.streaming.job_listing import JobListing, JobQuery
 from models.streaming.monitoring import StfStatus
@@ -22,18 +23,6 @@ Row = Mapping[str, Any]
 
 #: How much is listed.
 _MESSAGES, _FILES, _JOBS, _TASKS = 100, 500, 500, 5
-
-#: Messages in the order in which they come, and what they mean.
-_MEANINGS = {
-    "run_imminent": "agents prepared",
-    "start_run": "physics phase began",
-    "stf_gen": "STF files generated",
-    "stf_ready": "task asked for",
-    "pause_run": "standby",
-    "resume_run": "physics phase went on",
-    "end_run": "run complete",
-    "run_workflow_failed": "a command could not be followed",
-}
 
 
 @dataclass(frozen=True)
@@ -165,7 +154,7 @@ def _tree(records: WorkflowRecords, summary: Row) -> str:
     counts: list[tuple[str, int]] = []
     senders: set[str] = set()
     dataset = None
-    for kind in _MEANINGS:
+    for kind in MEANINGS:
         page = records.messages.listed(execution_id=execution_id, message_types=[kind], limit=1)
         if page.total:
             counts.append((kind, page.total))
@@ -182,7 +171,7 @@ def _tree(records: WorkflowRecords, summary: Row) -> str:
         (f"Dataset: {dataset or (dataset_name(run_id) if run_id else 'none yet')}", []),
         (
             "Messages:",
-            [f"{kind}{f' (x{count})' if count > 1 else ''} → {_MEANINGS[kind]}" for kind, count in counts],
+            [f"{kind}{f' (x{count})' if count > 1 else ''} → {MEANINGS[kind]}" for kind, count in counts],
         ),
         ("Agents involved:", sorted(senders)),
         (f"Task: {f'{task} for the entire dataset' if task else 'none yet'}", []),
