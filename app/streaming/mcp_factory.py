@@ -13,10 +13,9 @@ import uvicorn
 
 from app.streaming.job_sources import job_source
 from app.streaming.mcp_server import create_mcp_server, http_application
+from app.streaming.pages.sources import monitor_records
 from config.streaming.settings import StreamingSettings
 from models.errors import InvalidConfiguration
-from repos.streaming.database import create_streaming_engine
-from repos.streaming.monitor_store import MonitorStore
 from services.streaming.workflow_queries import WorkflowQueries
 
 _log = logging.getLogger(__name__)
@@ -56,29 +55,18 @@ def parse_address(text: str) -> Address:
 
 
 def workflow_queries(settings: StreamingSettings) -> WorkflowQueries:
-    """Return what answers, from the monitor's database.
-
-    Raises
-    ------
-    models.errors.InvalidConfiguration
-        Raised if there is no such database.
+    """Return what answers, from the monitor's database, which need not be
+    there before it is asked for.
     """
-    engine = create_streaming_engine(
-        settings.monitor_database_url, setting="PP_MONITOR_DATABASE", read_only=True
-    )
     return WorkflowQueries(
-        records=MonitorStore.on(engine), jobs=job_source(settings), pages=settings.monitor_url or ""
+        records=monitor_records(settings.monitor_database_url),
+        jobs=job_source(settings),
+        pages=settings.monitor_url or "",
     )
 
 
 def run_over_stdio(settings: StreamingSettings) -> None:
-    """Serve one client over standard input and output, until it is gone.
-
-    Raises
-    ------
-    models.errors.InvalidConfiguration
-        Raised if the monitor has no database.
-    """
+    """Serve one client over standard input and output, until it is gone."""
     server = create_mcp_server(workflow_queries(settings))
     # A thread waits for the client's next line, and no exception wakes it.
     # Who only reads may end at once.
@@ -95,8 +83,7 @@ def run_over_http(settings: StreamingSettings, address: Address) -> None:
     Raises
     ------
     models.errors.InvalidConfiguration
-        Raised if the monitor has no database, or others could reach the
-        server and there is no token.
+        Raised if others could reach the server and there is no token.
     """
     token = settings.mcp_token.get_secret_value().strip() or None
     if token is None and not address.is_loopback:

@@ -42,14 +42,18 @@ class WorkflowQueries:
 
     Parameters
     ----------
-    records : `services.streaming.workflow_records.WorkflowRecords`
+    records : callable
+        Returns the `services.streaming.workflow_records.WorkflowRecords`; asked
+        at every question, so that what is not there yet may come.
     jobs : `services.streaming.workflow_records.JobSource` or `None`
         None if nothing knows of jobs here.
     pages : `str`, optional
         URL of the web pages' root, for links.
     """
 
-    def __init__(self, *, records: WorkflowRecords, jobs: JobSource | None, pages: str = "") -> None:
+    def __init__(
+        self, *, records: Callable[[], WorkflowRecords], jobs: JobSource | None, pages: str = ""
+    ) -> None:
         self._records = records
         self._jobs = jobs
         self._pages = pages.rstrip("/")
@@ -58,7 +62,7 @@ class WorkflowQueries:
         """Return how an execution stands: phase, files, events and errors."""
 
         def ask() -> Answer:
-            summary = summarise_workflow(self._records, storable_text(execution_id))
+            summary = summarise_workflow(self._records(), storable_text(execution_id))
             if summary is None:
                 return {
                     "error": f"there is no execution {execution_id!r}; list_messages tells which there are"
@@ -87,7 +91,7 @@ class WorkflowQueries:
             window = Window.read(start_time, end_time, hours=1, named=bool(execution_id))
 
             def listed(**more: Any) -> RecordPage:
-                return self._records.messages.listed(
+                return self._records().messages.listed(
                     namespace=database_text(namespace),
                     execution_id=database_text(execution_id),
                     sender_agent=database_text(agent),
@@ -120,7 +124,7 @@ class WorkflowQueries:
             window = Window.read(start_time, end_time, hours=24, named=run is not None)
 
             def listed(**more: Any) -> RecordPage:
-                return self._records.files.listed(
+                return self._records().files.listed(
                     run_number=run,
                     status=database_text(status),
                     machine_state=database_text(machine_state),
@@ -156,7 +160,7 @@ class WorkflowQueries:
             window = Window.read(start_time, end_time, hours=24, named=bool(execution_id))
 
             def listed(**more: Any) -> RecordPage:
-                return self._records.logs.listed(
+                return self._records().logs.listed(
                     app_name=database_text(app_name),
                     instance_name=database_text(instance_name),
                     execution_id=database_text(execution_id),

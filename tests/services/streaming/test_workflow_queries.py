@@ -43,7 +43,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> MonitorWorld:
 
 @pytest.fixture
 def queries(world: MonitorWorld) -> WorkflowQueries:
-    return WorkflowQueries(records=world.store, jobs=None, pages="https://monitor.example/")
+    return WorkflowQueries(records=lambda: world.store, jobs=None, pages="https://monitor.example/")
 
 
 def is_aware(text: str) -> bool:
@@ -76,7 +76,7 @@ def test_the_phase_follows_the_messages(tmp_path: Path, heard: int, phase: str) 
     world = MonitorWorld(tmp_path)
     world.begin_execution()
     world.hear(*BODIES[:heard])
-    answer = WorkflowQueries(records=world.store, jobs=None).workflow_monitor(EXECUTION)
+    answer = WorkflowQueries(records=lambda: world.store, jobs=None).workflow_monitor(EXECUTION)
     assert (answer["phase"], answer["status"], answer["end_time"]) == (phase, "running", None)
     assert answer["duration_seconds"] is not None
 
@@ -85,7 +85,7 @@ def test_a_message_that_is_late_does_not_reopen_a_run(tmp_path: Path) -> None:
     world = MonitorWorld(tmp_path)
     world.begin_execution()
     world.hear(*reversed(BODIES))
-    answer = WorkflowQueries(records=world.store, jobs=None).workflow_monitor(EXECUTION)
+    answer = WorkflowQueries(records=lambda: world.store, jobs=None).workflow_monitor(EXECUTION)
     assert answer["phase"] == "ended"
 
 
@@ -216,7 +216,7 @@ def test_levels_and_runs_that_there_cannot_be(queries: WorkflowQueries) -> None:
 @pytest.mark.parametrize("text", ["a\0b", "\ud800"])
 def test_text_that_no_database_takes_is_nobody(world: MonitorWorld, text: str) -> None:
     jobs = LocalJobListing(create_streaming_engine(world.jobs_url))
-    queries = WorkflowQueries(records=world.store, jobs=jobs)
+    queries = WorkflowQueries(records=lambda: world.store, jobs=jobs)
     assert "there is no execution" in queries.workflow_monitor(text)["error"]
     assert queries.messages(namespace=text, execution_id=text, agent=text)["items"] == []
     assert queries.messages(message_type=text)["items"] == []
@@ -229,7 +229,11 @@ def test_text_that_no_database_takes_is_nobody(world: MonitorWorld, text: str) -
 @pytest.mark.parametrize("days", [-1.0, float("-inf"), float("nan")])
 def test_days_that_there_cannot_be(world: MonitorWorld, days: float) -> None:
     source = Recorded()
-    assert WorkflowQueries(records=world.store, jobs=source).jobs(days=days)["error"].startswith("days: ")
+    assert (
+        WorkflowQueries(records=lambda: world.store, jobs=source)
+        .jobs(days=days)["error"]
+        .startswith("days: ")
+    )
     assert not source.asked
 
 
@@ -258,7 +262,7 @@ class Broken:
 
 
 def test_a_database_that_is_away_is_said() -> None:
-    queries = WorkflowQueries(records=Broken(), jobs=Broken())
+    queries = WorkflowQueries(records=Broken, jobs=Broken())
     for answer in (
         queries.workflow_monitor(EXECUTION),
         queries.messages(),
@@ -276,7 +280,7 @@ def test_without_an_executor_nothing_knows_of_jobs(queries: WorkflowQueries) -> 
 def test_local_jobs(world: MonitorWorld) -> None:
     task = world.run_jobs()
     jobs = LocalJobListing(create_streaming_engine(world.jobs_url, read_only=True))
-    queries = WorkflowQueries(records=world.store, jobs=jobs)
+    queries = WorkflowQueries(records=lambda: world.store, jobs=jobs)
     answer = queries.jobs(taskid=task)
     assert json.loads(json.dumps(answer)) == answer
     assert answer["summary"] == {"activated": 1, "failed": 1, "finished": 1}
@@ -299,7 +303,7 @@ def test_local_jobs(world: MonitorWorld) -> None:
 def test_jobs_page_by_page(world: MonitorWorld) -> None:
     world.run_jobs()
     jobs = LocalJobListing(create_streaming_engine(world.jobs_url, read_only=True))
-    queries = WorkflowQueries(records=world.store, jobs=jobs)
+    queries = WorkflowQueries(records=lambda: world.store, jobs=jobs)
     seen: list[int] = []
     before: int | None = None
     for _ in range(3):
@@ -326,7 +330,7 @@ class Recorded:
 
 def test_jobs_of_a_week_unless_a_task_is_named(world: MonitorWorld) -> None:
     source = Recorded()
-    queries = WorkflowQueries(records=world.store, jobs=source)
+    queries = WorkflowQueries(records=lambda: world.store, jobs=source)
     queries.jobs()
     queries.jobs(taskid=12)
     queries.jobs(taskid=12, days=1, limit=5)
