@@ -286,10 +286,13 @@ class DaqRunner:
             if self._state is AgentState.EXITED:
                 return None
             self._take_name()
-        exited, connected = self._state is AgentState.EXITED, self._bus.connected
+        # Once each: both change under our hands.
+        state, connected = self._state, self._bus.connected
+        exited = state is AgentState.EXITED
         self._seen_bus = self._seen_bus or connected
         # Who waits for it to be ready may send commands then.
-        starting = self._state is AgentState.READY and not self._seen_bus
+        if state is AgentState.READY and not self._seen_bus:
+            state = AgentState.STARTING
         status = AgentStatus.EXITED if exited else AgentStatus.OK if connected else AgentStatus.WARNING
         return AgentReport(
             instance_name=self.name,
@@ -299,6 +302,6 @@ class DaqRunner:
             mq_connected=connected,
             pid=os.getpid(),
             hostname=socket.gethostname(),
-            operational_state=AgentState.STARTING if starting else self._state,
+            operational_state=state,
             namespace=self._namespace,
         )
