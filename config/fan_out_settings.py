@@ -17,9 +17,6 @@ from config.loading import Settings, load_settings, merge_variables, setting
 from config.settings import ServiceSettings
 from config.stream_settings import RedisAddress, parse_redis_address
 from config.values import (
-    LOG_LEVELS,
-    OUR_LOGGERS,
-    ROOT_LOGGER,
     AbsolutePath,
     Brokers,
     LogLevels,
@@ -27,6 +24,7 @@ from config.values import (
     OptionalUrl,
     Seconds,
     Text,
+    logging_levels,
     lower_case,
 )
 
@@ -204,9 +202,7 @@ class FanOutSettings(Settings):
     @property
     def log_levels(self) -> dict[str, int]:
         """Level by logger ("" is the root), the defaults included."""
-        ours = "DEBUG" if self.debug_logs else "INFO"
-        names = {ROOT_LOGGER: "WARNING", **dict.fromkeys(OUR_LOGGERS, ours), **self.service_log_levels}
-        return {"" if name == ROOT_LOGGER else name: LOG_LEVELS[level] for name, level in names.items()}
+        return logging_levels("DEBUG" if self.debug_logs else "INFO", self.service_log_levels)
 
 
 def load_fan_out_settings(

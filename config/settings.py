@@ -29,9 +29,6 @@ from config.ledger_settings import LedgerSettings
 from config.loading import load_settings, merge_variables, setting
 from config.pipelines_config import PipelinesConfig, parse_pipelines_config, pipelines_by_stem
 from config.values import (
-    LOG_LEVELS,
-    OUR_LOGGERS,
-    ROOT_LOGGER,
     AbsolutePath,
     CacheLimits,
     CacheLimitsField,
@@ -42,6 +39,7 @@ from config.values import (
     SearchPath,
     Seconds,
     Text,
+    logging_levels,
     lower_case,
 )
 from models.errors import InvalidConfiguration
@@ -272,9 +270,7 @@ class ServiceSettings(BrokerSettings, LedgerSettings):
     @property
     def log_levels(self) -> dict[str, int]:
         """Level by logger ("" is the root), the defaults included."""
-        names = {ROOT_LOGGER: "WARNING", "lsst": "INFO", **dict.fromkeys(OUR_LOGGERS, "DEBUG")}
-        names.update(self.service_log_levels)
-        return {"" if name == ROOT_LOGGER else name: LOG_LEVELS[level] for name, level in names.items()}
+        return logging_levels("DEBUG", {"lsst": "INFO"}, self.service_log_levels)
 
     @property
     def alert_files(self) -> Path | None:

@@ -27,6 +27,7 @@ __all__ = [
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -52,6 +53,23 @@ OUR_LOGGERS = ("app", "config", "init_job", "models", "pipelines", "repos", "ser
 
 #: Name of the root logger in ``SERVICE_LOG_LEVELS``.
 ROOT_LOGGER = "."
+
+
+def logging_levels(ours: str, *layers: Mapping[str, str]) -> dict[str, int]:
+    """Return the level of each logger ("" is the root).
+
+    Parameters
+    ----------
+    ours : `str`
+        Level of the project's own loggers.
+    *layers : mapping [`str`, `str`]
+        Levels by logger, `ROOT_LOGGER` for the root, which is ``WARNING``
+        otherwise; the later win.
+    """
+    names = {ROOT_LOGGER: "WARNING", **dict.fromkeys(OUR_LOGGERS, ours)}
+    for layer in layers:
+        names.update(layer)
+    return {"" if name == ROOT_LOGGER else name: LOG_LEVELS[level] for name, level in names.items()}
 
 
 def lower_case(value: Any) -> Any:

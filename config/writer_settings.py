@@ -16,13 +16,12 @@ from config.loading import Settings, load_settings, merge_variables, setting
 from config.settings import ServiceSettings
 from config.values import (
     LOG_LEVELS,
-    OUR_LOGGERS,
-    ROOT_LOGGER,
     Brokers,
     LogLevels,
     OptionalText,
     Seconds,
     Text,
+    logging_levels,
 )
 
 
@@ -134,14 +133,8 @@ class WriterSettings(Settings):
     @property
     def log_levels(self) -> dict[str, int]:
         """Level by logger ("" is the root), the defaults included."""
-        names = {
-            ROOT_LOGGER: "WARNING",
-            "kafka": "DEBUG" if self.kafka_debug else "WARNING",
-            "lsst": "WARNING",
-            **dict.fromkeys(OUR_LOGGERS, self.writer_debug_level),
-            **self.service_log_levels,
-        }
-        return {"" if name == ROOT_LOGGER else name: LOG_LEVELS[level] for name, level in names.items()}
+        theirs = {"kafka": "DEBUG" if self.kafka_debug else "WARNING", "lsst": "WARNING"}
+        return logging_levels(self.writer_debug_level, theirs, self.service_log_levels)
 
 
 def load_writer_settings(

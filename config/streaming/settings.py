@@ -17,9 +17,6 @@ from config.environment import OTHER_VARIABLES
 from config.loading import Settings, load_settings, merge_variables, setting
 from config.settings import ServiceSettings
 from config.values import (
-    LOG_LEVELS,
-    OUR_LOGGERS,
-    ROOT_LOGGER,
     AbsolutePath,
     LogLevels,
     OptionalPath,
@@ -27,6 +24,7 @@ from config.values import (
     OptionalUrl,
     Seconds,
     Text,
+    logging_levels,
     lower_case,
 )
 
@@ -318,12 +316,7 @@ class StreamingSettings(Settings):
     @property
     def log_levels(self) -> dict[str, int]:
         """Level by logger ("" is the root), the defaults included."""
-        names = {
-            ROOT_LOGGER: "WARNING",
-            **dict.fromkeys((*OUR_LOGGERS, "agents"), "INFO"),
-            **self.service_log_levels,
-        }
-        return {"" if name == ROOT_LOGGER else name: LOG_LEVELS[level] for name, level in names.items()}
+        return logging_levels("INFO", {"agents": "INFO"}, self.service_log_levels)
 
     def _sqlite(self, name: str) -> str:
         return f"sqlite:///{self.testbed_directory}/{name}.db"
