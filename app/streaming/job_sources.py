@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["PROCESSING_ROLE", "JobsWhenAsked", "job_source"]
 
 from app.streaming.when_asked import WhenAsked
+from config.streaming.panda_environment import panda_environment
 from config.streaming.settings import StreamingSettings
 from models.streaming.job_listing import JobListing, JobQuery
 from repos.streaming.database import STREAMING, create_streaming_engine
@@ -33,7 +34,7 @@ def job_source(settings: StreamingSettings) -> JobSource:
         return LocalJobListing(create_streaming_engine(url, setting=STREAMING.setting, read_only=True))
 
     def panda() -> JobSource:
-        return PandaJobListing(PandaClient())
+        return PandaJobListing(PandaClient(environment=panda_environment()))
 
     return JobsWhenAsked(WhenAsked(panda if settings.executor == "panda" else local))
 

@@ -15,11 +15,13 @@ import shlex
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from app.streaming.agent_parts import connect_monitor, create_agent
 from app.streaming.bus_factory import create_stomp_bus
 from app.streaming.data_factory import create_catalogue
+from config.streaming.panda_environment import panda_environment
 from config.streaming.payload_environment import payload_environment
 from config.streaming.settings import StreamingSettings
 from config.streaming.testbed import load_testbed_config
@@ -92,7 +94,12 @@ def create_executor(
     if settings.executor == "panda":
         if script is not None and not script.is_file():
             raise InvalidConfiguration(f"-s: there is no file {script}")
-        return PandaExecutor(client=PandaClient(), script=script)
+        environment = panda_environment()
+        return PandaExecutor(
+            client=PandaClient(environment=environment),
+            submitter=partial(PandaClient, environment=environment),
+            script=script,
+        )
     if settings.catalogue != "embedded":
         raise InvalidConfiguration(
             "PP_EXECUTOR=local: Rucio does not say where files are, so none could be processed here; "

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -62,6 +64,8 @@ class PandaServer:
             "PANDA_AUTH_ID_TOKEN": token(),
             "PANDA_USE_NATIVE_HTTPLIB": "1",
             "PANDA_BEHIND_REAL_LB": "1",
+            # The client keeps answers there; by default in the working directory.
+            "PANDA_CONFIG_ROOT": f"{tempfile.gettempdir()}/panda-{os.getpid()}",
         }
 
     def calls(self, endpoint: str) -> list[Any]:
