@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 HEARTBEAT = 60.0
 #: Seconds between looks at the agent, and before the monitor has heard of it.
 _LOOK, _FIRST_LOOK = 1.0, 0.25
+#: Seconds between signs of life while the number of files changes.
+_AT_WORK = 10.0
 #: Seconds before a monitor that is away is asked again.
 _AGAIN = 5.0
 
@@ -75,6 +77,7 @@ class Pulse:
 
     def _run(self) -> None:
         told: tuple[object, ...] | None = None
+        counted = 0, 0
         last = float("-inf")
         subscribed = False
         while not self._stop.wait(_FIRST_LOOK if told is None else _LOOK):
@@ -82,12 +85,14 @@ class Pulse:
             if report is None:
                 continue
             now = report.operational_state, report.status, report.mq_connected, report.description
-            if now == told and time.monotonic() - last < self._interval:
+            counts = report.current_stf_count, report.total_stf_processed
+            interval = self._interval if counts == counted else min(_AT_WORK, self._interval)
+            if now == told and time.monotonic() - last < interval:
                 continue
             # A monitor that is away is asked again at the usual pace, not every second.
             if told is None and time.monotonic() - last < min(_AGAIN, self._interval):
                 continue
-            last = time.monotonic()
+            last, counted = time.monotonic(), counts
             told = now if self._tell(partial(self._monitor.report, report)) else None
             if told and not subscribed:
                 subscribed = self._tell(partial(self._monitor.add_subscriber, self._subscription, self._role))
