@@ -36,6 +36,8 @@ class Outbox:
         Returns the present time, aware.
     table : `sqlalchemy.Table`, optional
         Where the messages are; one without the columns of a visit will do.
+    key : `str`, optional
+        Whose messages are meant, if it is not all of them.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Outbox:
         exclusive: bool = False,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         table: sa.Table = OUTBOX,
+        key: str | None = None,
     ) -> None:
         self._engine = engine
         self._owner = owner
@@ -53,7 +56,8 @@ class Outbox:
         self._now = now
         self._table = table
         # Earlier versions marked what had arrived in place of deleting it.
-        self._here = table.c.acknowledged.is_(None)
+        ours = [] if key is None else [table.c.key == key]
+        self._here = sa.and_(table.c.acknowledged.is_(None), *ours)
         self._pending = sa.and_(self._here, table.c.refused.is_(None))
 
     @staticmethod

@@ -26,7 +26,4 @@ class AgentOutbox(Outbox):
     """
 
     def __init__(self, engine: sa.Engine, *, agent: str, owner: str) -> None:
-        super().__init__(engine, owner=owner, exclusive=True, table=OUTBOX)
-        ours = OUTBOX.c.key == agent
-        self._here = sa.and_(self._here, ours)  # type: ignore[assignment]
-        self._pending = sa.and_(self._pending, ours)
+        super().__init__(engine, owner=owner, exclusive=True, table=OUTBOX, key=agent)
