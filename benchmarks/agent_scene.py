@@ -164,7 +164,7 @@ class AgentScene:
         agent.
         """
         self.monitor = self.start_monitor()
-        self.monitor.wait_until(self._monitor_answers)
+        self.monitor.wait_until(self.monitor_answers)
         agents = [
             AgentProcess(script, environment=self.environment, log=self.root / f"{Path(script).stem}.log")
             for script in AGENTS
@@ -216,7 +216,7 @@ class AgentScene:
                 raise RuntimeError(f"within {timeout:g} s it was not so that {name}\n{tails}")
             time.sleep(pause)
 
-    def _monitor_answers(self) -> bool:
+    def monitor_answers(self) -> bool:
         try:
             return httpx.get(f"{self.monitor_url}/health", timeout=2.0, trust_env=False).is_success
         except httpx.TransportError:
