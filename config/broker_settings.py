@@ -130,13 +130,7 @@ class BrokerSettings(Settings):
         for user in ("BUTLER_WRITER_KAFKA", "AP_KAFKA_PRODUCER"):
             needs[f"{user}_USERNAME"] = [f"{user}_PASSWORD"]
             needs[f"{user}_PASSWORD"] = [f"{user}_USERNAME"]
-        given = {name for name, value in values.items() if value not in ("", None)}
-        return [
-            cls.explain(other, f"is not set but {name} is")
-            for name, others in needs.items()
-            for other in others
-            if name in given and other not in given
-        ]
+        return cls.explain_missing(values, needs)
 
 
 def _is_on(value: Any) -> bool:

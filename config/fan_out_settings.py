@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, SecretStr
 from config.broker_settings import SecurityProtocol
 from config.environment import OTHER_VARIABLES
 from config.instrument_routes import Platform
-from config.loading import Settings, load_settings, merge_variables, setting
+from config.loading import Settings, given, load_settings, merge_variables, setting
 from config.settings import ServiceSettings
 from config.stream_settings import RedisAddress, parse_redis_address
 from config.values import (
@@ -188,14 +188,9 @@ class FanOutSettings(Settings):
     @classmethod
     def check_together(cls, values: Mapping[str, Any]) -> list[str]:
         """Return what is wrong with the variables taken together."""
-        given = {name for name, value in values.items() if value not in ("", None)}
-        needs = {"SASL_USERNAME": "SASL_PASSWORD", "SASL_PASSWORD": "SASL_USERNAME"}
-        faults = [
-            cls.explain(other, f"is not set but {name} is")
-            for name, other in needs.items()
-            if name in given and other not in given
-        ]
-        if str(values.get("PLATFORM", "")).lower() == Platform.KEDA and "REDIS_HOST" not in given:
+        needs = {"SASL_USERNAME": ["SASL_PASSWORD"], "SASL_PASSWORD": ["SASL_USERNAME"]}
+        faults = cls.explain_missing(values, needs)
+        if str(values.get("PLATFORM", "")).lower() == Platform.KEDA and "REDIS_HOST" not in given(values):
             faults.append(cls.explain("REDIS_HOST", "is not set but PLATFORM is keda"))
         return faults
 

@@ -8,11 +8,11 @@ the common ones. The environment wins over the file.
 
 from __future__ import annotations
 
-__all__ = ["Settings", "load_settings", "merge_variables", "setting"]
+__all__ = ["Settings", "given", "load_settings", "merge_variables", "setting"]
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,8 +84,33 @@ class Settings(BaseSettings):
         """
         return []
 
+    @classmethod
+    def explain_missing(cls, values: Mapping[str, Any], needs: Mapping[str, Sequence[str]]) -> list[str]:
+        """Return a sentence for each variable that another one needs and
+        nobody gave.
+
+        Parameters
+        ----------
+        values : mapping
+            Every variable that is set, as it was written.
+        needs : mapping [`str`, sequence [`str`]]
+            What each variable needs if it is given.
+        """
+        there = given(values)
+        return [
+            cls.explain(other, f"is not set but {name} is")
+            for name, others in needs.items()
+            for other in others
+            if name in there and other not in there
+        ]
+
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def given(values: Mapping[str, Any]) -> set[str]:
+    """Return the variables that have a value; an empty one counts as none."""
+    return {name for name, value in values.items() if value not in ("", None)}
 
 
 def setting(variable: str, default: Any = ..., *, purpose: str, example: str, **arguments: Any) -> Any:

@@ -26,7 +26,7 @@ from pydantic import BeforeValidator, SecretStr
 from config.broker_settings import BrokerSettings
 from config.environment import OTHER_VARIABLES
 from config.ledger_settings import LedgerSettings
-from config.loading import load_settings, merge_variables, setting
+from config.loading import given, load_settings, merge_variables, setting
 from config.pipelines_config import PipelinesConfig, parse_pipelines_config, pipelines_by_stem
 from config.values import (
     AbsolutePath,
@@ -289,14 +289,14 @@ class ServiceSettings(BrokerSettings, LedgerSettings):
     @classmethod
     def check_together(cls, values: Mapping[str, Any]) -> list[str]:
         """Return what is wrong with the variables taken together."""
-        given = {name for name, value in values.items() if value not in ("", None)}
+        there = given(values)
         faults = []
-        if not given & {"IMAGE_BUCKET", "PP_IMAGE_DIRECTORY"}:
+        if not there & {"IMAGE_BUCKET", "PP_IMAGE_DIRECTORY"}:
             faults.append(
                 "IMAGE_BUCKET or PP_IMAGE_DIRECTORY: neither is set (where raw images arrive; "
                 "for example PP_IMAGE_DIRECTORY=/data/raws)"
             )
-        if {"IMAGE_BUCKET", "PP_IMAGE_DIRECTORY"} <= given:
+        if {"IMAGE_BUCKET", "PP_IMAGE_DIRECTORY"} <= there:
             faults.append(
                 "IMAGE_BUCKET and PP_IMAGE_DIRECTORY: both are set; set the one where images arrive"
             )

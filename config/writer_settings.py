@@ -117,13 +117,8 @@ class WriterSettings(Settings):
     @classmethod
     def check_together(cls, values: Mapping[str, Any]) -> list[str]:
         """Return what is wrong with the variables taken together."""
-        given = {name for name, value in values.items() if value not in ("", None)}
-        needs = {"KAFKA_USERNAME": "KAFKA_PASSWORD", "KAFKA_PASSWORD": "KAFKA_USERNAME"}
-        return [
-            cls.explain(other, f"is not set but {name} is")
-            for name, other in needs.items()
-            if name in given and other not in given
-        ]
+        needs = {"KAFKA_USERNAME": ["KAFKA_PASSWORD"], "KAFKA_PASSWORD": ["KAFKA_USERNAME"]}
+        return cls.explain_missing(values, needs)
 
     @property
     def dead_letters(self) -> str:
