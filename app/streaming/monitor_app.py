@@ -1,4 +1,4 @@
-"""The monitor's web application: REST resources, pages, health."""
+"""The monitor's web application: REST resources, pages, health, metrics."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from http import HTTPStatus
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Flask, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import HTTPException
 
 from app.streaming.monitor_service import MonitorService
@@ -70,8 +71,13 @@ def create_monitor_app(
             return answer(body, HTTPStatus.SERVICE_UNAVAILABLE)
         return answer({"status": "ready", "bus": bus})
 
+    def metrics() -> Response:
+        """Return the metrics."""
+        return Response(generate_latest(service.metrics.registry), content_type=CONTENT_TYPE_LATEST)
+
     app.add_url_rule("/health", view_func=health)
     app.add_url_rule("/ready", view_func=ready)
+    app.add_url_rule("/metrics", view_func=metrics)
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(TemporarilyUnavailable, unavailable)
     app.register_error_handler(Exception, unexpected)

@@ -8,6 +8,7 @@ import logging
 import threading
 from datetime import UTC, datetime, timedelta
 
+from app.streaming.monitor_metrics import MonitorMetrics
 from app.streaming.rest.stream import MessageStream
 from models.errors import TemporarilyUnavailable
 from repos.streaming.monitor_store import MonitorStore
@@ -40,6 +41,10 @@ class MonitorService:
         Destination whose messages are recorded.
     keep : `datetime.timedelta`, optional
         How long messages and logs are kept; for ever by default.
+
+    Attributes
+    ----------
+    metrics : `app.streaming.monitor_metrics.MonitorMetrics`
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class MonitorService:
         self._bus = bus
         self._topic = topic
         self._keep = keep
+        self.metrics = MonitorMetrics(store, bus_connected=lambda: self.bus_connected)
         self._stopping = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="monitor-sweeper", daemon=True)
 
@@ -75,7 +81,7 @@ class MonitorService:
     def start(self) -> None:
         """Begin."""
         if self._bus is not None:
-            recorder = MessageRecorder(self._store.messages)
+            recorder = MessageRecorder(self.metrics)
             durable = _SUBSCRIPTION if self._topic.startswith("/topic/") else None
             self._bus.subscribe(self._topic, recorder.receive, durable=durable)
             self._bus.start()

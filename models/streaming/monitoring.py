@@ -7,6 +7,8 @@ from __future__ import annotations
 
 __all__ = [
     "FINAL_STATUSES",
+    "SILENCE",
+    "AgentLife",
     "AgentReport",
     "AgentState",
     "AgentStatus",
@@ -21,14 +23,19 @@ __all__ = [
     "StfFile",
     "StfStatus",
     "SystemAgent",
+    "agent_life",
 ]
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
 from pydantic import BaseModel, ConfigDict, Field
+
+#: After so long without a sign of life an agent counts as gone.
+SILENCE = timedelta(minutes=3)
 
 
 class StfStatus(StrEnum):
@@ -72,6 +79,14 @@ class AgentState(StrEnum):
     READY = "READY"
     PROCESSING = "PROCESSING"
     EXITED = "EXITED"
+
+
+class AgentLife(StrEnum):
+    """Whether an agent is there."""
+
+    ALIVE = "alive"
+    SILENT = "silent"
+    ENDED = "ended"
 
 
 class _Row(BaseModel):
@@ -222,3 +237,22 @@ class BusHeartbeat(_Row):
     agent_type: str = "other"
     status: str
     received: datetime
+
+
+def agent_life(agent: Mapping[str, Any], now: datetime) -> AgentLife:
+    """Return whether an agent is there, fell silent, or said that it ended.
+
+    Parameters
+    ----------
+    agent : mapping
+        The monitor's row of it, with a ``last_heartbeat``.
+    now : `datetime.datetime`
+        Aware.
+    """
+    exited = agent["status"] == AgentStatus.EXITED
+    if now - agent["last_heartbeat"] <= SILENCE:
+        return AgentLife.ENDED if exited else AgentLife.ALIVE
+    # The monitor writes EXITED for whom it has not heard, too, but later
+    # than their last sign of life.
+    said_so = exited and agent["updated_at"] - agent["last_heartbeat"] < SILENCE
+    return AgentLife.ENDED if said_so else AgentLife.SILENT

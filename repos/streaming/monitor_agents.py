@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["SILENCE", "AgentStore", "SubscriberStore"]
+__all__ = ["AgentStore", "SubscriberStore"]
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from models.streaming.monitoring import AgentStatus
+from models.streaming.monitoring import SILENCE, AgentStatus
 from repos.ledger_database import writing
 from repos.streaming.monitor_rows import Page, Resource, Row, insert_new
 from repos.streaming.monitor_tables import AGENTS, SUBSCRIBERS
-
-#: After so long without a sign of life an agent counts as gone.
-SILENCE = timedelta(minutes=3)
 
 
 class AgentStore(Resource):
@@ -86,6 +83,10 @@ class AgentStore(Resource):
         }
         conditions = [AGENTS.c[name] == value for name, value in wanted.items() if value is not None]
         return self.page(*conditions, limit=limit, offset=offset)
+
+    def heard_since(self, time: datetime) -> list[Row]:
+        """Return agents that were heard of since a time (aware)."""
+        return self.find(AGENTS.c.last_heartbeat >= time)
 
     def alive(self, namespace: str) -> list[Row]:
         """Return the agents of a namespace that were heard of lately and did

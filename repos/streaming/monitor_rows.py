@@ -111,6 +111,13 @@ class Resource:
         query = sa.select(self.table).where(*conditions).order_by(*self.order)
         return page_of(self.engine, query, limit=limit, offset=offset)
 
+    def tally(self, column: str) -> dict[Any, int]:
+        """Return how many rows there are of each value of a column."""
+        value = self.table.c[column]
+        query = sa.select(value, sa.func.count()).group_by(value)
+        with reading(self.engine) as connection:
+            return dict(connection.execute(query).tuples().all())
+
     def get(self, key: Any) -> Row | None:
         """Return the row of this key."""
         rows = self.find(self.key == key, limit=1)

@@ -73,3 +73,20 @@ def test_resources_are_served(tmp_path: Any) -> None:
     for page in re.findall(r"`(/streaming[^`]*)`", section(PAGE, "Pages")):
         pattern = re.sub(r"<[^>]*>", "<", page)
         assert any(re.sub(r"<[^>]*>", "<", rule) == pattern for rule in rules), page
+
+
+def test_metrics_are_those_of_the_monitor(tmp_path: Any) -> None:
+    from prometheus_client import generate_latest
+
+    from app.streaming.monitor_metrics import MonitorMetrics
+    from repos.streaming.database import create_streaming_engine
+    from repos.streaming.monitor_store import MonitorStore
+
+    store = MonitorStore.on(create_streaming_engine(f"sqlite:///{tmp_path}/monitor.db"))
+    metrics = MonitorMetrics(store, bus_connected=lambda: True)
+    lines = generate_latest(metrics.registry).decode().splitlines()
+    names = {line.split()[2] for line in lines if line.startswith("# HELP")}
+    sold = {name.removeprefix("prompt_processing_streaming_") for name in names}
+    rows = re.findall(r"^\| (`.+?`) \|", section(PAGE, "Metrics"), re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert {name for name in sold if not name.endswith("_created")} == named

@@ -11,13 +11,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.streaming.pages.formats import age, file_counts, mapping, status_mood
+from models.streaming.monitoring import agent_life
 from services.streaming.workflow_records import WorkflowRecords
 from services.streaming.workflow_summary import ERROR_TYPES
 
 Row = Mapping[str, Any]
 
-#: Without a sign of life for so long, an agent counts as silent.
-SILENCE = timedelta(minutes=3)
 #: Agents and errors older than this are history.
 _HISTORY = timedelta(hours=24)
 #: How much is listed.
@@ -149,7 +148,7 @@ def _agents(records: WorkflowRecords, now: datetime) -> list[AgentLine]:
         heard = row["last_heartbeat"]
         if heard is None or now - heard > _HISTORY:
             continue
-        life = _life(row, now)
+        life = agent_life(row, now)
         found.append(
             AgentLine(
                 name=row["instance_name"],
@@ -167,15 +166,6 @@ def _agents(records: WorkflowRecords, now: datetime) -> list[AgentLine]:
             )
         )
     return found
-
-
-def _life(row: Row, now: datetime) -> str:
-    if now - row["last_heartbeat"] <= SILENCE:
-        return "ended" if row["status"] == "EXITED" else "alive"
-    # The monitor writes EXITED for whom it has not heard, too, but later
-    # than their last sign of life.
-    said_so = row["status"] == "EXITED" and row["updated_at"] - row["last_heartbeat"] < SILENCE
-    return "ended" if said_so else "silent"
 
 
 def _state(
