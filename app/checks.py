@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["Check", "create_checks", "run_checks"]
+__all__ = ["Check", "create_checks"]
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,6 @@ from pathlib import Path
 from config.binary_maps import load_binary_map
 from config.instruments import find_instrument_file, load_instrument
 from config.settings import ServiceSettings
-from models.errors import PromptProcessingError
 
 
 @dataclass(frozen=True)
@@ -25,11 +24,17 @@ class Check:
     name: str
     """What it is, for people."""
     run: Callable[[], list[str]]
-    """Returns what is wrong, if anything; may also raise."""
+    """Returns what is wrong, if anything; may also raise. All checks run at
+    once, each in a thread.
+    """
+    middleware: bool = False
+    """Whether it uses the middleware, which is heavy; others do without."""
 
 
 def create_checks(settings: ServiceSettings) -> list[Check]:
-    """Return all checks of a service, those that take long last."""
+    """Return all checks of a service itself; those of brokers and servers are
+    in `app.connection_checks`.
+    """
     configs = settings.main_pipelines_config, settings.preprocessing_pipelines_config
     maps = dict.fromkeys(path for config in configs for path in config.maps)
     pipelines = tuple(dict.fromkeys(path for config in configs for path in config.pipelines))
@@ -38,42 +43,14 @@ def create_checks(settings: ServiceSettings) -> list[Check]:
         *(Check(f"sky map {path}", partial(_check_map, path)) for path in maps),
         Check("directories", partial(_check_directories, settings)),
         Check("ledger", partial(_check_ledger, settings.ledger_url)),
-        Check("pipelines", partial(_check_pipelines, pipelines, settings.config_apdb)),
     ]
+    heavy: dict[str, Callable[[], list[str]]] = {
+        "pipelines": partial(_check_pipelines, pipelines, settings.config_apdb)
+    }
     for repo in dict.fromkeys((settings.central_repo, settings.read_central_repo)):
-        checks.append(Check(f"central repo {repo}", partial(_check_repo, repo, settings.rubin_instrument)))
-    checks.append(Check(f"APDB {settings.config_apdb}", partial(_check_apdb, settings.config_apdb)))
-    return checks
-
-
-def run_checks(
-    checks: Iterable[Check], *, report: Callable[[Check, list[str]], None] = lambda *_: None
-) -> list[str]:
-    """Run all checks, whatever some of them find.
-
-    Parameters
-    ----------
-    checks : iterable of `Check`
-    report : callable, optional
-        Told what each check has found.
-
-    Returns
-    -------
-    faults : `list` [`str`]
-        Everything that is wrong.
-    """
-    found: list[str] = []
-    for check in checks:
-        try:
-            faults = check.run()
-        except PromptProcessingError as error:
-            faults = [str(error)]
-        except Exception as error:
-            # A check that breaks is a finding, and no reason to stop.
-            faults = [f"{check.name}: {type(error).__name__}: {error}"]
-        report(check, faults)
-        found += faults
-    return found
+        heavy[f"central repo {repo}"] = partial(_check_repo, repo, settings.rubin_instrument)
+    heavy[f"APDB {settings.config_apdb}"] = partial(_check_apdb, settings.config_apdb)
+    return [*checks, *(Check(name, run, middleware=True) for name, run in heavy.items())]
 
 
 def _check_instrument(settings: ServiceSettings) -> list[str]:
@@ -127,7 +104,6 @@ def _check_ledger(url: str) -> list[str]:
 
 
 def _check_pipelines(paths: tuple[str, ...], apdb_config: str) -> list[str]:
-    # The middleware is heavy; checks before this one do without.
     from repos.pipeline_library import PipelineLibrary
 
     library = PipelineLibrary(apdb_config=apdb_config)

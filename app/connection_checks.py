@@ -117,10 +117,11 @@ def writer_checks(settings: WriterSettings) -> list[Check]:
     repo = settings.butler_repository
     return [
         _topics("the writer", access, *topics),
-        Check(f"central repo {repo}, for the writer", partial(_check_writers_repo, repo)),
+        Check(f"central repo {repo}, for the writer", partial(_check_writers_repo, repo), middleware=True),
         Check(
             "lists of datasets",
             partial(probe_place, "OUTPUT_DATASET_LIST_DIRECTORY", settings.output_dataset_list_directory),
+            middleware=True,
         ),
     ]
 
@@ -159,7 +160,6 @@ def _check_routes(settings: FanOutSettings) -> list[str]:
 
 
 def _check_writers_repo(uri: str) -> list[str]:
-    # The middleware is heavy; checks before this one do without.
     from repos.central import open_butler
 
     open_butler(uri, writeable=True).close()

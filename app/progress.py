@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["progress_reporter"]
+__all__ = ["progress_reporter", "waiting_reporter"]
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 Report = Callable[[str, int, int], None]
+Waiting = Callable[[Sequence[str]], None]
+
+#: Seconds between two lines about what is waited for, where there is no terminal.
+_SECONDS_A_LINE = 10.0
 
 
 @contextmanager
@@ -29,6 +35,41 @@ def progress_reporter(console: Console | None = None) -> Iterator[Report]:
             yield report
     else:
         yield _lines(console)
+
+
+@contextmanager
+def waiting_reporter(console: Console, *, seconds: float = _SECONDS_A_LINE) -> Iterator[Waiting]:
+    """Show what is waited for: on a terminal a line that is always up to
+    date, elsewhere a line now and then.
+
+    Parameters
+    ----------
+    console : `rich.console.Console`
+    seconds : `float`, optional
+        Between two lines where there is no terminal.
+
+    Yields
+    ------
+    waiting : callable
+        Takes the names of what is waited for; called often.
+    """
+    if console.is_terminal:
+        with console.status("") as status:
+            yield lambda names: status.update(Text(_waiting_for(names), overflow="ellipsis", no_wrap=True))
+        return
+    last = time.monotonic()
+
+    def waiting(names: Sequence[str]) -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds:
+            last = time.monotonic()
+            console.print(_waiting_for(names), markup=False, highlight=False, soft_wrap=True)
+
+    yield waiting
+
+
+def _waiting_for(names: Sequence[str]) -> str:
+    return f"waiting for {len(names)}: {', '.join(names)}"
 
 
 @contextmanager

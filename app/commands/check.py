@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["check"]
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,19 +35,35 @@ def check(
             help="What to check; may be repeated. By default the service, and what else is configured.",
         ),
     ] = None,
+    patience: Annotated[
+        float,
+        typer.Option("--patience", min=1, help="Seconds after which a check without an answer is a fault."),
+    ] = 60.0,
 ) -> None:
     """Check settings, instrument file, pipelines, sky maps, directories,
     databases, central repo, APDB, buckets, and Kafka, Redis and other servers
     with their topics and streams.
 
-    Everything that is wrong is named at once. Nothing is changed.
+    Everything that is wrong is named at once. Nothing is changed. All checks
+    run side by side, and each is reported when it has ended.
 
     Exit codes: 0 all is well, 1 something is wrong.
     """
     # `--help` does without these.
-    from app.checks import run_checks
+    from rich.console import Console
+
+    from app.check_runs import run_checks
     from app.component_checks import component_checks, configured_components
+    from app.progress import waiting_reporter
     from models.errors import InvalidConfiguration
+
+    console = Console()
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+
+    def report(check: Check, faults: list[str]) -> None:
+        say(f"{'FAULT' if faults else 'ok':7}{check.name}")
+        for fault in faults:
+            say("\n".join(f"         {line}" for line in fault.splitlines()))
 
     chosen = [str(c) for c in components] if components else configured_components(settings_file)
     faults, checks = 0, []
@@ -55,17 +72,18 @@ def check(
             checks += component_checks(name, settings_file, alone=chosen == [name])
         except InvalidConfiguration as error:
             faults += 1
-            typer.echo(f"FAULT  {name}: {error}\nNothing else of the {name} can be checked before that.")
+            say(f"FAULT  {name}: {error}\nNothing else of the {name} can be checked before that.")
         else:
-            typer.echo(f"ok     settings of the {name}")
-    faults += len(run_checks(checks, report=_report))
+            say(f"ok     settings of the {name}")
+    with waiting_reporter(console) as waiting:
+        found = run_checks(
+            checks,
+            report=report,
+            waiting=lambda open_checks: waiting([c.name for c in open_checks]),
+            patience=patience,
+        )
+    faults += len(found)
     if faults:
-        typer.echo(f"{faults} thing{'s' if faults > 1 else ''} to put right.")
+        say(f"{faults} thing{'s' if faults > 1 else ''} to put right.")
         raise typer.Exit(1)
-    typer.echo("All is well.")
-
-
-def _report(check: Check, faults: list[str]) -> None:
-    typer.echo(f"{'FAULT' if faults else 'ok':7}{check.name}")
-    for fault in faults:
-        typer.echo("\n".join(f"         {line}" for line in fault.splitlines()))
+    say("All is well.")

@@ -8,10 +8,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from app.checks import Check, create_checks, run_checks
+from app.check_runs import run_checks
+from app.checks import create_checks
 from app.commands.check import check
 from config.settings import PROJECT, ServiceSettings, load_service_settings
-from models.errors import TemporarilyUnavailable
 from repos.ledger_database import create_ledger_engine
 from tests.config.test_settings import ENOUGH
 
@@ -89,30 +89,6 @@ def test_the_ledger(tmp_path: Path) -> None:
     (tmp_path / "state" / "ledger.sqlite3").write_bytes(b"x" * 4096)
     (fault,) = light_faults(settings)
     assert "file is not a database" in fault
-
-
-def test_one_fault_does_not_hide_another() -> None:
-    def unavailable() -> list[str]:
-        raise TemporarilyUnavailable("away")
-
-    def broken() -> list[str]:
-        raise KeyError("x")
-
-    checks = [
-        Check("first", unavailable),
-        Check("second", broken),
-        Check("third", lambda: ["a", "b"]),
-        Check("fourth", list),
-    ]
-    reported: list[tuple[str, list[str]]] = []
-    faults = run_checks(checks, report=lambda check, found: reported.append((check.name, found)))
-    assert faults == ["away", "second: KeyError: 'x'", "a", "b"]
-    assert reported == [
-        ("first", ["away"]),
-        ("second", ["second: KeyError: 'x'"]),
-        ("third", ["a", "b"]),
-        ("fourth", []),
-    ]
 
 
 class TestCommand:

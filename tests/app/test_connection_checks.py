@@ -12,7 +12,7 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from app.checks import run_checks
+from app.check_runs import run_checks
 from app.commands.check import check
 from app.component_checks import component_checks, configured_components
 from app.connection_checks import service_connection_checks
