@@ -37,31 +37,31 @@ class RunningService:
     """The service under Gunicorn, with the fake slot application."""
 
     def __init__(self, directory: Path, **variables: object) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
         self.directory = directory
-        self.url = f"http://{address}"
         configuration = directory / "gunicorn.conf.py"
         configuration.write_text(CONFIGURATION)
-        own = {"FAKE_BIND": address, "FAKE_DIRECTORY": str(directory)}
-        own |= {f"FAKE_{name.upper()}": str(value) for name, value in variables.items()}
+        own = {f"FAKE_{name.upper()}": str(value) for name, value in variables.items()}
         self._log = (directory / "log").open("wb")
-        self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "gunicorn",
-                "-c",
-                str(configuration),
-                "tests.app.web.fake_service:create_wsgi()",
-            ],
-            cwd=ROOT,
-            env={**os.environ, **own},
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-        )
-        self.client = httpx.Client(base_url=self.url, timeout=60)
+        # A socket that is bound already: nobody can take the port in between.
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            own |= {"FAKE_BIND": f"fd://{listener.fileno()}", "FAKE_DIRECTORY": str(directory)}
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "gunicorn",
+                    "-c",
+                    str(configuration),
+                    "tests.app.web.fake_service:create_wsgi()",
+                ],
+                cwd=ROOT,
+                env={**os.environ, **own},
+                pass_fds=[listener.fileno()],
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+            )
+        self.client = httpx.Client(base_url=self.url, timeout=280)
         self.wait_until(lambda: self.is_ready() or self.process.poll() is not None)
         assert self.process.poll() is None, self.log
 
@@ -75,7 +75,7 @@ class RunningService:
         except httpx.TransportError:
             return False
 
-    def wait_until(self, condition: Callable[[], Any], timeout: float = 30.0) -> Any:
+    def wait_until(self, condition: Callable[[], Any], timeout: float = 120.0) -> Any:
         deadline = time.monotonic() + timeout
         while not (value := condition()):
             assert time.monotonic() < deadline, f"it did not happen in time; the log:\n{self.log}"
@@ -109,7 +109,7 @@ class RunningService:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
-        code = self.process.wait(60)
+        code = self.process.wait(200)
         self.client.close()
         self._log.close()
         return code
@@ -118,7 +118,7 @@ class RunningService:
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """One service for all tests that leave it as it was."""
-    running = RunningService(tmp_path_factory.mktemp("service"), slots=2, timeout=30)
+    running = RunningService(tmp_path_factory.mktemp("service"), slots=2)
     yield running
     running.stop()
 

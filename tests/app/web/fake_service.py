@@ -80,9 +80,9 @@ def pool_config() -> PoolConfig:
     env = os.environ
     return PoolConfig(
         count=int(env.get("FAKE_SLOTS", "2")),
-        visit_timeout=float(env.get("FAKE_TIMEOUT", "30")),
-        grace_period=float(env.get("FAKE_GRACE", "5")),
-        queue_timeout=float(env.get("FAKE_QUEUE_TIMEOUT", "1")),
+        visit_timeout=float(env.get("FAKE_TIMEOUT", "250")),
+        grace_period=float(env.get("FAKE_GRACE", "60")),
+        queue_timeout=float(env.get("FAKE_QUEUE_TIMEOUT", "120")),
         queue_length=int(env.get("FAKE_QUEUE_LENGTH", "8")),
         memory_limit=300 << 20,
     )
@@ -104,7 +104,7 @@ def create_service() -> PromptService:
         slots=pool,
         observer=metrics,
         message_expiration=3600.0,
-        start_timeout=20.0,
+        start_timeout=120.0,
         record_timeout=0.3,
         tai_now=tai_now,
         labels=log_labels,

@@ -5,10 +5,12 @@ import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.app.web.conftest import RunningService
+from tests.gates import Gate
 
 
 def metrics(service: RunningService) -> dict[str, float]:
@@ -26,7 +28,7 @@ def test_health_and_ready(service: RunningService) -> None:
     assert [s["number"] for s in ready["slots"]] == [0, 1]
 
 
-def test_metrics_have_the_names_of_the_field(service: RunningService) -> None:
+def test_metrics_have_the_names_of_the_field(service: RunningService, tmp_path: Path) -> None:
     before = metrics(service)
     service.post("")
     service.post("raise")
@@ -43,10 +45,11 @@ def test_metrics_have_the_names_of_the_field(service: RunningService) -> None:
     assert grown("prompt_processing_visits_total:failed") == 1
     assert grown("prompt_processing_visits_total:no-pipeline-applies") == 1
     assert grown("prompt_processing_alerts_total") == 2
-    with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(service.post, "sleep:0.5")
+    with ThreadPoolExecutor(1) as threads, Gate(tmp_path) as gate:
+        running = threads.submit(service.post, gate.step)
         service.wait_until(service.busy_slots)
         busy = metrics(service)
+        gate.open()
         running.result()
     assert busy["fake_cam_prompt_processing_instances_running"] == 2
     assert busy["fake_cam_prompt_processing_instances_processing"] == 1
@@ -78,28 +81,30 @@ def test_status_page(service: RunningService) -> None:
     assert "MB" in page.text
 
 
-def test_status_page_and_refusal_without_slots(start_service: Callable[..., RunningService]) -> None:
+def test_status_page_and_refusal_without_slots(
+    start_service: Callable[..., RunningService], tmp_path: Path
+) -> None:
     service = start_service(slots=1, queue_length=0)
-    with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(service.post, "sleep:1")
+    with ThreadPoolExecutor(1) as threads, Gate(tmp_path) as gate:
+        running = threads.submit(service.post, gate.step)
         service.wait_until(lambda: service.client.get("/ready").status_code == 503)
         ready = service.client.get("/ready")
         assert ready.json()["title"] == "not-ready"
         assert int(ready.headers["retry-after"]) > 0
         assert "<h1>FULL</h1>" in service.client.get("/").text
         assert service.client.get("/health").status_code == 200
+        gate.open()
         running.result()
 
 
-def test_health_answers_while_every_slot_is_busy(service: RunningService) -> None:
-    with ThreadPoolExecutor(2) as threads:
-        running = [threads.submit(service.post, "burn:1.5", detector=d) for d in (0, 1)]
+def test_health_answers_while_every_slot_is_busy(service: RunningService, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as threads, Gate(tmp_path) as gate:
+        running = [threads.submit(service.post, f"burn:{gate.path}", detector=d) for d in (0, 1)]
         service.wait_until(lambda: len(service.busy_slots()) == 2)
-        answers = 0
-        while not all(r.done() for r in running):
+        for _ in range(20):
             assert service.client.get("/health").status_code == 200
-            answers += 1
-        assert answers > 20
+        assert len(service.busy_slots()) == 2
+        gate.open()
         assert [r.result().status_code for r in running] == [200, 200]
 
 

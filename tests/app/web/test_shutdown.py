@@ -16,18 +16,18 @@ from tests.app.web.conftest import RunningService
 def test_visits_are_answered_before_the_end(
     start_service: Callable[..., RunningService], number: signal.Signals
 ) -> None:
-    service = start_service(grace=5)
+    service = start_service()
     processes = service.processes()
     with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(service.post, "stage:waiting sleep:60", groupId="last")
+        running = threads.submit(service.post, "stage:waiting sleep:600", groupId="last")
         service.wait_until(lambda: [s for s in service.busy_slots() if s["stage"] == "waiting"])
         service.process.send_signal(number)
         response = running.result()
     assert response.status_code == 503
     assert int(response.headers["retry-after"]) >= 0
     assert "shutting down" in response.json()["detail"]
-    assert service.process.wait(30) == 0
-    _, alive = psutil.wait_procs(processes, timeout=5)
+    assert service.process.wait(120) == 0
+    _, alive = psutil.wait_procs(processes, timeout=60)
     assert alive == []
     with pytest.raises(httpx.TransportError):
         service.client.get("/health")
@@ -36,7 +36,7 @@ def test_visits_are_answered_before_the_end(
 def test_visit_that_does_not_stop_is_answered_too(start_service: Callable[..., RunningService]) -> None:
     service = start_service(grace=1)
     with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(service.post, "stage:executing=1 ignore-sigterm sleep:60")
+        running = threads.submit(service.post, "ignore-sigterm stage:executing=1 sleep:600")
         service.wait_until(lambda: [s for s in service.busy_slots() if s["stage"] == "executing"])
         service.process.send_signal(signal.SIGTERM)
         response = running.result()
@@ -49,7 +49,7 @@ def test_nothing_outlives_a_killed_server(start_service: Callable[..., RunningSe
     processes = service.processes()
     assert len(processes) == 5
     service.process.kill()
-    _, alive = psutil.wait_procs(processes, timeout=15)
+    _, alive = psutil.wait_procs(processes, timeout=60)
     assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
 
 

@@ -1,7 +1,8 @@
 """A slot application whose visits do what their ``survey`` says.
 
 ``survey`` is a space-separated list of steps, each a word with an optional
-argument after a colon, for instance ``stage:executing sleep:5``.
+argument after a colon, for instance ``stage:executing sleep:5``. A test that
+looks at a visit has it wait at a gate (`tests.gates`).
 """
 
 from __future__ import annotations
@@ -79,21 +80,27 @@ class FakeApplication:
     def do_sleep(self, argument: str, channel: SlotChannel) -> None:
         time.sleep(float(argument))
 
+    def do_gate(self, argument: str, channel: SlotChannel) -> None:
+        gate = Path(argument)
+        while not gate.exists():
+            time.sleep(0.01)
+
     def do_burn(self, argument: str, channel: SlotChannel) -> None:
-        end = time.monotonic() + float(argument)
-        while time.monotonic() < end:
-            pass
+        gate = Path(argument)
+        while not gate.exists():
+            sum(range(100_000))
 
     def do_ignore_sigterm(self, argument: str, channel: SlotChannel) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
-    def do_shielded_sleep(self, argument: str, channel: SlotChannel) -> None:
+    def do_shielded_gate(self, argument: str, channel: SlotChannel) -> None:
         with channel.shielded():
-            time.sleep(float(argument))
+            channel.report(Stage.WAITING)
+            self.do_gate(argument, channel)
 
     def do_swallow(self, argument: str, channel: SlotChannel) -> str | None:
         try:
-            time.sleep(float(argument))
+            self.do_gate(argument, channel)
         except InterruptSignal:
             return f"swallowed interrupted={channel.interrupted}"
         return None
@@ -132,8 +139,8 @@ class FakeApplication:
         raise NotInitialised("run: prompt-processing init")
 
     def do_images(self, argument: str, channel: SlotChannel) -> str:
-        found = []
-        deadline = time.monotonic() + 20
+        found = channel.images(timeout=0.0)
+        deadline = time.monotonic() + 200
         while len(found) < int(argument) and time.monotonic() < deadline:
             found += channel.images(timeout=0.5)
         return "images=" + ",".join(image.location for image in found)

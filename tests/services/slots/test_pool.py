@@ -14,7 +14,8 @@ from models.errors import Interrupted, NotRetriable, ServiceBusy, TemporarilyUna
 from models.outcomes import Result
 from models.raws import FoundImage, parse_raw_key
 from services.slots.attendance import ImageFeed
-from tests.services.slots.conftest import PoolUnderTest
+from tests.gates import Gate
+from tests.services.slots.conftest import Clock, PoolUnderTest
 
 MakePool = Callable[..., PoolUnderTest]
 
@@ -94,27 +95,48 @@ def test_memory_limit_is_a_memory_error_and_the_slot_lives_on(make_pool: MakePoo
     assert slots.run("").detail == pid
 
 
-def test_time_limit_interrupts(make_pool: MakePool) -> None:
-    slots = make_pool(visit_timeout=0.3)
+def test_time_limit_interrupts(make_pool: MakePool, tmp_path: Path, clock: Clock) -> None:
+    slots = make_pool(visit_timeout=1000.0)
     first = slots.run("").detail
-    outcome = slots.run("sleep:60")
+    feed = ImageFeed()
+    with ThreadPoolExecutor(1) as threads, Gate(tmp_path) as gate:
+        running = threads.submit(slots.run, f"stage:waiting {gate.step}", feed)
+        slots.wait_stage("waiting")
+        clock.advance(1001.0, feed)
+        outcome = running.result()
     assert outcome.result is Result.INTERRUPTED
-    assert "0.3 s" in outcome.detail
+    assert "1000 s" in outcome.detail
     # Whatever was interrupted may be left half done: the slot is a new one.
     assert slots.run("").detail != first
 
 
-def test_time_limit_kills_what_does_not_stop(make_pool: MakePool) -> None:
-    slots = make_pool(visit_timeout=0.2, grace_period=0.2)
-    with pytest.raises(Interrupted, match="SIGKILL"):
-        slots.run("ignore-sigterm sleep:60")
+def test_time_limit_kills_what_does_not_stop(make_pool: MakePool, tmp_path: Path, clock: Clock) -> None:
+    slots = make_pool(visit_timeout=1000.0, grace_period=100.0)
+    feed = ImageFeed()
+    with ThreadPoolExecutor(1) as threads, Gate(tmp_path) as gate:
+        running = threads.submit(slots.run, f"ignore-sigterm stage:waiting {gate.step}", feed)
+        slots.wait_stage("waiting")
+        clock.advance(1001.0, feed)
+        slots.wait_until(lambda: slots.pool.snapshot().slots[0].state == "stopping")
+        clock.advance(101.0, feed)
+        with pytest.raises(Interrupted, match="SIGKILL"):
+            running.result()
     assert slots.run("").result is Result.PROCESSED
 
 
-def test_time_limit_lets_what_leaves_the_house_finish(make_pool: MakePool) -> None:
-    slots = make_pool(visit_timeout=0.2)
-    assert slots.run("stage:exporting=1 sleep:0.6").result is Result.PROCESSED
-    assert slots.run("shielded-sleep:0.6").result is Result.PROCESSED
+@pytest.mark.parametrize("steps", ["stage:exporting=1 gate", "shielded-gate"])
+def test_time_limit_lets_what_leaves_the_house_finish(
+    make_pool: MakePool, tmp_path: Path, clock: Clock, steps: str
+) -> None:
+    slots = make_pool(visit_timeout=1000.0, grace_period=100.0)
+    feed = ImageFeed()
+    with ThreadPoolExecutor(1) as threads, Gate(tmp_path) as gate:
+        running = threads.submit(slots.run, f"{steps}:{gate.path}", feed)
+        slots.wait_stage("exporting" if "exporting" in steps else "waiting")
+        clock.advance(1001.0, feed)
+        slots.wait_until(lambda: slots.pool.snapshot().slots[0].state == "stopping")
+        gate.open()
+        assert running.result().result is Result.PROCESSED
 
 
 def test_unexpected_error_of_the_application(make_pool: MakePool) -> None:
@@ -135,47 +157,51 @@ def test_slots_have_affinity_to_detectors(make_pool: MakePool) -> None:
     assert slots.run("", detector=3).detail == first[2]
 
 
-def test_visits_queue_in_order_of_arrival(make_pool: MakePool) -> None:
+def test_visits_queue_in_order_of_arrival(make_pool: MakePool, tmp_path: Path) -> None:
     slots = make_pool(queue_length=8)
     slots.wait_ready()
-    order: list[int] = []
-    with ThreadPoolExecutor(4) as threads:
-        running = threads.submit(slots.run, "sleep:0.4")
+    with ThreadPoolExecutor(4) as threads, Gate(tmp_path) as gate:
+        threads.submit(slots.run, gate.step)
         slots.wait_until(lambda: slots.pool.snapshot().busy)
+        waiting = []
         for number in range(3):
-            threads.submit(lambda n=number: (slots.run(""), order.append(n)))
+            waiting.append(threads.submit(slots.run, "visits"))
             slots.wait_until(lambda n=number: slots.pool.snapshot().waiting == n + 1)
-        running.result()
-    assert order == [0, 1, 2]
+        gate.open()
+        order = [running.result().detail.partition("visits=")[2] for running in waiting]
+    assert order == ["2", "3", "4"]
 
 
-def test_busy_when_no_slot_becomes_free(make_pool: MakePool) -> None:
+def test_busy_when_no_slot_becomes_free(make_pool: MakePool, tmp_path: Path) -> None:
     slots = make_pool(queue_timeout=0.1)
     slots.wait_ready()
-    with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(slots.run, "sleep:1")
+    with ThreadPoolExecutor(1) as threads, Gate(tmp_path) as gate:
+        running = threads.submit(slots.run, gate.step)
         slots.wait_until(lambda: slots.pool.snapshot().busy)
         with pytest.raises(ServiceBusy, match=r"0\.1 s"):
             slots.run("")
+        gate.open()
         assert running.result().result is Result.PROCESSED
 
 
-def test_waiting_for_a_free_slot(make_pool: MakePool) -> None:
+def test_waiting_for_a_free_slot(make_pool: MakePool, tmp_path: Path) -> None:
     slots = make_pool()
-    assert slots.pool.wait_free(20.0)
-    with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(slots.run, "sleep:1")
+    assert slots.pool.wait_free(60.0)
+    with ThreadPoolExecutor(2) as threads, Gate(tmp_path) as gate:
+        running = threads.submit(slots.run, gate.step)
         slots.wait_until(lambda: slots.pool.snapshot().busy)
         assert not slots.pool.wait_free(0.0)
-        assert slots.pool.wait_free(20.0)
+        free = threads.submit(slots.pool.wait_free, 60.0)
+        gate.open()
+        assert free.result()
         assert running.result().result is Result.PROCESSED
 
 
-def test_busy_at_once_when_the_queue_is_full(make_pool: MakePool) -> None:
+def test_busy_at_once_when_the_queue_is_full(make_pool: MakePool, tmp_path: Path) -> None:
     slots = make_pool(queue_length=0)
     slots.wait_ready()
-    with ThreadPoolExecutor(1) as threads:
-        threads.submit(slots.run, "sleep:1")
+    with ThreadPoolExecutor(1) as threads, Gate(tmp_path) as gate:
+        threads.submit(slots.run, gate.step)
         slots.wait_until(lambda: slots.pool.snapshot().busy)
         with pytest.raises(ServiceBusy, match="wait already"):
             slots.run("")
@@ -197,8 +223,10 @@ def test_slot_that_dies_while_idle_is_replaced(make_pool: MakePool) -> None:
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     assert slots.run("").result is Result.PROCESSED
-    os.kill(slots.wait_until(lambda: slots.pids()[0]), signal.SIGTERM)
-    slots.wait_until(lambda: slots.pids()[0] not in (pid, None))
+    second = slots.wait_until(lambda: slots.pids()[0])
+    assert second != pid
+    os.kill(second, signal.SIGTERM)
+    slots.wait_until(lambda: slots.pids()[0] not in (second, None))
 
 
 def test_visit_gets_another_slot_once_if_the_first_never_began(make_pool: MakePool) -> None:
@@ -208,7 +236,7 @@ def test_visit_gets_another_slot_once_if_the_first_never_began(make_pool: MakePo
     assert slots.pool.snapshot().deaths == 2
 
 
-def test_images_reach_the_slot_whenever_they_come(make_pool: MakePool) -> None:
+def test_images_reach_the_slot_whenever_they_come(make_pool: MakePool, tmp_path: Path) -> None:
     slots = make_pool()
     keys = [f"Fake-Cam/0/g/{snap}/100{snap}/r/raw.fits" for snap in range(3)]
     images = [FoundImage(raw=parse_raw_key(key), location=key) for key in keys]
@@ -224,20 +252,23 @@ def test_images_reach_the_slot_whenever_they_come(make_pool: MakePool) -> None:
     # An image that the last visit did not want is not the next one's.
     late = ImageFeed()
     late.deliver(images[0])
-    slots.run("sleep:0.2", late)
+    with ThreadPoolExecutor(1) as threads, Gate(tmp_path) as gate:
+        running = threads.submit(slots.run, f"stage:waiting {gate.step}", late)
+        slots.wait_stage("waiting")
+        gate.open()
+        running.result()
     assert slots.run("images:0").detail.endswith("images=")
 
 
-def test_stage_is_shown(make_pool: MakePool) -> None:
+def test_stage_is_shown(make_pool: MakePool, tmp_path: Path) -> None:
     slots = make_pool()
     slots.wait_ready()
-    with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(slots.run, "stage:waiting sleep:0.5", detector=3)
-        view = slots.wait_until(
-            lambda: next((s for s in slots.pool.snapshot().slots if s.stage == "waiting"), None)
-        )
+    with ThreadPoolExecutor(1) as threads, Gate(tmp_path) as gate:
+        running = threads.submit(slots.run, f"stage:waiting {gate.step}", detector=3)
+        view = slots.wait_stage("waiting")
         assert view.state == "busy"
         assert "detector 3" in view.visit
+        gate.open()
         running.result()
     (view,) = slots.pool.snapshot(with_memory=True).slots
     assert (view.state, view.visit, view.stage, view.visits) == ("free", "", "", 1)
@@ -266,8 +297,8 @@ def test_death_of_the_template_in_mid_visit(make_pool: MakePool) -> None:
     slots.wait_ready()
     template = psutil.Process(slots.pids()[0]).parent()
     with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(slots.run, "stage:executing=1 sleep:60")
-        slots.wait_until(lambda: slots.pool.snapshot().slots[0].stage == "executing")
+        running = threads.submit(slots.run, "stage:executing=1 sleep:600")
+        slots.wait_stage("executing")
         template.kill()
         with pytest.raises(Interrupted, match="the APDB holds nothing"):
             running.result()
@@ -291,8 +322,8 @@ def test_shutdown_interrupts_and_refuses(make_pool: MakePool) -> None:
     slots = make_pool(queue_length=2)
     slots.wait_ready()
     with ThreadPoolExecutor(2) as threads:
-        running = threads.submit(slots.run, "stage:waiting sleep:60")
-        slots.wait_until(lambda: slots.pool.snapshot().slots[0].stage == "waiting")
+        running = threads.submit(slots.run, "stage:waiting sleep:600")
+        slots.wait_stage("waiting")
         waiting = threads.submit(slots.run, "")
         slots.wait_until(lambda: slots.pool.snapshot().waiting)
         slots.pool.begin_shutdown()
@@ -309,8 +340,8 @@ def test_shutdown_kills_what_does_not_stop(make_pool: MakePool) -> None:
     slots = make_pool(grace_period=0.2)
     slots.wait_ready()
     with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(slots.run, "stage:executing=2 ignore-sigterm sleep:60")
-        slots.wait_until(lambda: slots.pool.snapshot().slots[0].stage == "executing")
+        running = threads.submit(slots.run, "ignore-sigterm stage:executing=2 sleep:600")
+        slots.wait_stage("executing")
         slots.pool.begin_shutdown()
         with pytest.raises(NotRetriable):
             running.result()
@@ -323,7 +354,7 @@ def test_close_leaves_nothing(make_pool: MakePool) -> None:
     template = psutil.Process(pids[0]).parent()
     assert template is not None
     slots.pool.close()
-    assert not any(psutil.pid_exists(pid) for pid in [*pids, template.pid])
+    slots.wait_until(lambda: not any(psutil.pid_exists(pid) for pid in [*pids, template.pid]))
 
 
 def test_fifty_deaths_leave_no_process_and_no_descriptor(make_pool: MakePool) -> None:
