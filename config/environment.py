@@ -124,6 +124,7 @@ _TESTBED = frozenset(
         "PP_PAYLOAD_KEEP_DAYS",
         "PP_PAYLOAD_TIMEOUT",
         "PP_PAYLOAD_WORKERS",
+        "PP_RUCIO_UPLOADS",
         "PP_RUN_DEADLINE",
         "PP_RUN_SILENCE",
         "PP_STREAMING_DATABASE",

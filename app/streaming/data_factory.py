@@ -25,9 +25,9 @@ from services.streaming.monitor import Monitor
 
 #: Names its database, journal and subscription.
 ROLE = "data"
-#: Files that Rucio is given before messages and signals have their turn: each
+#: Files that Rucio is given in one go, times how many it gets at once: each
 #: takes several requests and the copy of its content.
-_RUCIO_BATCH = 10
+_RUCIO_ROUNDS = 8
 #: As agents in the field have it.
 _CONTAINER = "/tmp"  # noqa: S108 (read only, and named by the field)
 _RSE = "DAQ_DISK_3"
@@ -78,8 +78,9 @@ def create_catalogue(settings: StreamingSettings, options: DataOptions = DataOpt
     from repos.streaming.rucio_catalogue import RucioCatalogue
     from repos.streaming.rucio_storage import RucioUpload, XrootdCopy
 
-    storage = XrootdCopy if options.xrootd else RucioUpload
-    return RucioCatalogue(storage(rse=options.rse, door=settings.xrootd_door, folder=settings.xrootd_folder))
+    kind = XrootdCopy if options.xrootd else RucioUpload
+    storage = kind(rse=options.rse, door=settings.xrootd_door, folder=settings.xrootd_folder)
+    return RucioCatalogue(storage, uploads=settings.rucio_uploads)
 
 
 def create_data_agent(
@@ -160,7 +161,7 @@ def build_data_agent(settings: StreamingSettings, options: DataOptions) -> Agent
     container = options.container or config.container or _CONTAINER
     limits = DataLimits(deadline=settings.run_deadline, silence=settings.run_silence)
     if settings.catalogue == "rucio":
-        limits = replace(limits, batch=_RUCIO_BATCH)
+        limits = replace(limits, batch=_RUCIO_ROUNDS * settings.rucio_uploads)
     return create_data_agent(
         settings=settings,
         namespace=config.namespace,

@@ -30,6 +30,8 @@ from config.values import (
 
 #: Section of the settings file.
 _COMPONENT = "testbed"
+#: Where a testbed in one process keeps what is its own.
+_EMBEDDED = "embedded"
 
 
 def _zone(value: str) -> str:
@@ -142,8 +144,8 @@ class StreamingSettings(Settings):
     streaming_database: _Database = setting(
         "PP_STREAMING_DATABASE",
         None,
-        purpose="database of the agents, as SQLAlchemy URL; SQLite in PP_TESTBED_DIRECTORY, "
-        "one for each agent, if unset",
+        purpose="database of agents that are processes of their own, as SQLAlchemy URL; "
+        "SQLite in PP_TESTBED_DIRECTORY, one for each agent, if unset",
         example="postgresql://agents@db/streaming",
         repr=False,
     )
@@ -250,6 +252,14 @@ class StreamingSettings(Settings):
         purpose="directory behind PP_XROOTD_DOOR in which each dataset gets its own",
         example="/epic/disk/swf",
     )
+    rucio_uploads: int = setting(
+        "PP_RUCIO_UPLOADS",
+        4,
+        purpose="files of a run that are uploaded to Rucio at once",
+        example="8",
+        ge=1,
+        le=64,
+    )
     mcp_token: SecretStr = setting(
         "PP_MCP_TOKEN", SecretStr(""), purpose="bearer token of the MCP server's clients", example="..."
     )
@@ -312,6 +322,21 @@ class StreamingSettings(Settings):
             Such as ``data-agent``; names its file where each has its own.
         """
         return self.streaming_database or self._sqlite(role)
+
+    @property
+    def in_one_process(self) -> StreamingSettings:
+        """The settings of a testbed in one process. It shares the monitor, and
+        so numbers, with agents over a broker that have the same directory, and
+        nothing else that is not asked for.
+        """
+        return self.model_copy(
+            update={
+                "testbed_directory": self.testbed_directory / _EMBEDDED,
+                "monitor_database": self.monitor_database_url,
+                # Of the agents that are processes of their own.
+                "streaming_database": None,
+            }
+        )
 
     @property
     def log_levels(self) -> dict[str, int]:

@@ -6,10 +6,9 @@ Which server and who we are is in Rucio's own configuration (``rucio.cfg``,
 
 from __future__ import annotations
 
-__all__ = ["RucioCatalogue"]
+__all__ = ["UPLOADS", "RucioCatalogue"]
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,13 +17,12 @@ from rucio.common import exception as rucio
 
 from models.errors import InvalidMessage
 from models.streaming.datasets import CatalogueFile, DatasetId
+from repos.streaming.rucio_clients import RucioClients, in_order
 from repos.streaming.rucio_errors import rucio_errors
 from repos.streaming.rucio_storage import RucioStorage
 
-_log = logging.getLogger(__name__)
-
-#: Seconds that a request may take.
-_TIMEOUT = 60
+#: Files that are added at once.
+UPLOADS = 4
 
 
 class RucioCatalogue:
@@ -34,20 +32,17 @@ class RucioCatalogue:
     ----------
     storage : `repos.streaming.rucio_storage.RucioStorage`
         Takes the files' content.
-    connect : callable, optional
-        Makes Rucio's client, when it is first needed: a server that is away
-        at the start is asked again later.
+    clients : `repos.streaming.rucio_clients.RucioClients`, optional
+    uploads : `int`, optional
+        Files that are added at once.
     """
 
     def __init__(
-        self,
-        storage: RucioStorage,
-        *,
-        connect: Callable[[], Client] = lambda: Client(timeout=_TIMEOUT, logger=_log),
+        self, storage: RucioStorage, *, clients: RucioClients | None = None, uploads: int = UPLOADS
     ) -> None:
         self._storage = storage
-        self._connect = connect
-        self._connected: Client | None = None
+        self._clients = clients or RucioClients()
+        self._uploads = uploads
 
     def create_dataset(self, dataset: DatasetId, *, lifetime: float) -> None:
         """Make a dataset, open, if it is not there; else it lives anew.
@@ -60,8 +55,7 @@ class RucioCatalogue:
             Raised if it refuses.
         """
         seconds = int(lifetime)
-        with rucio_errors(f"to make the dataset {dataset}"):
-            client = self._client()
+        with rucio_errors(f"to make the dataset {dataset}"), self._clients.one() as client:
             try:
                 client.add_dataset(dataset.scope, dataset.name, meta={"lifetime": seconds}, lifetime=seconds)
             except rucio.DataIdentifierAlreadyExists:
@@ -71,7 +65,8 @@ class RucioCatalogue:
                 client.set_status(dataset.scope, dataset.name, open=True)
 
     def add_files(self, dataset: DatasetId, files: Sequence[CatalogueFile]) -> None:
-        """Have files stored, register them once each, and attach them.
+        """Have files stored, register them once each, and attach them; some
+        at once.
 
         Raises
         ------
@@ -79,11 +74,18 @@ class RucioCatalogue:
             Raised if Rucio or the storage cannot be reached, or fails; some
             files may have been added.
         models.errors.InvalidMessage
-            Raised if a file is refused. Files before it were added.
+            Raised if a file is refused. Files before it were added, and maybe
+            some behind it.
         """
-        for file in files:
-            with rucio_errors(f"to add {file.name} to {dataset}"):
-                self._add(self._client(), dataset, file)
+
+        def add(file: CatalogueFile) -> None:
+            with rucio_errors(f"to add {file.name} to {dataset}"), self._clients.one() as client:
+                self._add(client, dataset, file)
+
+        errors = [error for error in in_order(add, files, at_once=self._uploads) if error is not None]
+        if errors:
+            # A refusal says that all before it are in; any other failure does not.
+            raise next((error for error in errors if not isinstance(error, InvalidMessage)), errors[0])
 
     def files(self, dataset: DatasetId, *, after: int = 0) -> list[CatalogueFile]:
         """Return the files of a dataset by name, less the first `after`. Where
@@ -94,9 +96,9 @@ class RucioCatalogue:
         models.errors.TemporarilyUnavailable
             Raised if Rucio cannot be reached, or fails.
         """
-        with rucio_errors(f"to list {dataset}"):
+        with rucio_errors(f"to list {dataset}"), self._clients.one() as client:
             try:
-                rows = list(self._client().list_files(dataset.scope, dataset.name, long=True))
+                rows = list(client.list_files(dataset.scope, dataset.name, long=True))
             except rucio.DataIdentifierNotFound:
                 return []
         found = [
@@ -121,9 +123,9 @@ class RucioCatalogue:
         models.errors.InvalidMessage
             Raised if there is no such dataset.
         """
-        with rucio_errors(f"to close {dataset}"):
+        with rucio_errors(f"to close {dataset}"), self._clients.one() as client:
             try:
-                self._client().set_status(dataset.scope, dataset.name, open=False)
+                client.set_status(dataset.scope, dataset.name, open=False)
             except (rucio.UnsupportedOperation, rucio.UnsupportedStatus):
                 # What is closed cannot be closed.
                 if self.is_open(dataset):
@@ -139,16 +141,11 @@ class RucioCatalogue:
         models.errors.TemporarilyUnavailable
             Raised if Rucio cannot be reached, or fails.
         """
-        with rucio_errors(f"to look at {dataset}"):
+        with rucio_errors(f"to look at {dataset}"), self._clients.one() as client:
             try:
-                return bool(self._client().get_did(dataset.scope, dataset.name)["open"])
+                return bool(client.get_did(dataset.scope, dataset.name)["open"])
             except rucio.DataIdentifierNotFound:
                 return None
-
-    def _client(self) -> Client:
-        if self._connected is None:
-            self._connected = self._connect()
-        return self._connected
 
     def _add(self, client: Client, dataset: DatasetId, file: CatalogueFile) -> None:
         self._storage.put(client, dataset, file)

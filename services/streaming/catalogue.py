@@ -36,7 +36,7 @@ class Catalogue(Protocol):
         ------
         models.errors.InvalidMessage
             Raised if a file is refused for good; the text names it. Files
-            before it were added.
+            before it were added, and maybe some behind it.
         """
 
     def files(self, dataset: DatasetId, *, after: int = 0) -> Sequence[CatalogueFile]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -40,7 +40,10 @@ class RucioDouble:
     #: Paths that begin like this are answered with 500, so many times.
     failing: dict[str, int] = field(default_factory=dict)
     tokens: bool = True
+    #: Called with each request before it is answered; may keep it waiting.
+    arrives: Callable[[Asked], object] = lambda _: None
     url: str = ""
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def calls(self, *methods: str) -> list[tuple[str, str, Any]]:
         """Return what was asked, but for what only looks at things."""
@@ -186,7 +189,9 @@ def serving(double: RucioDouble) -> Iterator[RucioDouble]:
             double.asked.append(asked)
             if not split.path.startswith("/traces"):
                 assert self.headers["X-Rucio-Auth-Token"] == "token"
-            status, body = double.answer(asked, dict(parse_qsl(split.query)))
+            double.arrives(asked)
+            with double.lock:
+                status, body = double.answer(asked, dict(parse_qsl(split.query)))
             stream = (isinstance(body, list) and self.command == "GET") or split.path == "/replicas/list"
             if stream:
                 content = "\n".join(json.dumps(row) for row in body).encode()

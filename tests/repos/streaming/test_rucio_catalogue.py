@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from models.errors import InvalidConfiguration, InvalidMessage, TemporarilyUnavailable
 from models.streaming.datasets import CatalogueFile, DatasetId
 from repos.streaming.rucio_catalogue import RucioCatalogue
+from repos.streaming.rucio_clients import RucioClients, in_order
 from repos.streaming.rucio_configuration import require_rucio_configuration
 from repos.streaming.rucio_storage import RucioUpload, XrootdCopy
 from tests.repos.streaming.rucio_server import ACCOUNT, RSE, RucioDouble, serving
@@ -191,6 +194,66 @@ def test_another_file_of_the_name_is_refused(
         catalogue.add_files(DATASET, [file])
 
 
+def files_of(directory: Path, count: int) -> list[CatalogueFile]:
+    files = []
+    for number in range(1, count + 1):
+        path = directory / f"swf.102363.{number:06d}.stf"
+        path.write_bytes(b"%020d" % number)
+        adler32 = f"{zlib.adler32(path.read_bytes()):08x}"
+        files.append(CatalogueFile(path.name, path, 20, adler32, str(uuid4()), {"run_number": 102363}))
+    return files
+
+
+def test_several_files_go_at_once(rucio: RucioDouble, tmp_path: Path) -> None:
+    """The server answers no registration until three of them wait for it."""
+    together = threading.Barrier(3, timeout=60)
+    rucio.arrives = lambda asked: asked.path == "/replicas" and asked.method == "POST" and together.wait()
+    catalogue = RucioCatalogue(RucioUpload(rse=RSE), uploads=3)
+    catalogue.create_dataset(DATASET, lifetime=WEEK)
+    files = files_of(tmp_path, 9)
+    catalogue.add_files(DATASET, files)
+    expected = sorted(f"group.daq:{file.name}" for file in files)
+    assert sorted(rucio.contents[str(DATASET)]) == sorted(rucio.rules) == expected
+    assert rucio.replicas == dict.fromkeys(expected, "A")
+    attached = [body["dids"][0]["name"] for _, path, body in rucio.calls("POST") if path.endswith("/dids")]
+    assert sorted(attached) == [file.name for file in files]
+    for file in files:
+        steps = [path for _, path, _ in rucio.calls() if file.name in path]
+        assert [path.rpartition("/")[2] for path in steps] == ["run_number", "guid"], file.name
+
+
+def test_one_refused_file_among_several_at_once(rucio: RucioDouble, tmp_path: Path) -> None:
+    catalogue = RucioCatalogue(RucioUpload(rse=RSE), uploads=4)
+    catalogue.create_dataset(DATASET, lifetime=WEEK)
+    files = files_of(tmp_path, 12)
+    catalogue.add_files(DATASET, [files[5]])
+    files[5].path.write_bytes(b"something else, long")
+    with pytest.raises(InvalidMessage, match=files[5].name):
+        catalogue.add_files(DATASET, files)
+    inside = {name.partition(":")[2] for name in rucio.contents[str(DATASET)]}
+    assert inside >= {file.name for file in files[:5]}, "those before it"
+    rucio.failing["POST /replicas"] = 1
+    with pytest.raises(TemporarilyUnavailable):
+        catalogue.add_files(DATASET, files[6:])
+    catalogue.add_files(DATASET, files[6:])
+    assert len(rucio.contents[str(DATASET)]) == 12
+
+
+def test_nothing_is_begun_behind_a_failure() -> None:
+    begun: list[int] = []
+
+    def do(item: int) -> None:
+        begun.append(item)
+        if item == 2:
+            raise ValueError(item)
+
+    errors = in_order(do, range(10), at_once=1)
+    assert begun == [0, 1, 2]
+    assert [type(error) for error in errors] == [type(None), type(None), ValueError]
+    assert in_order(do, [], at_once=4) == []
+    assert in_order(do, [5, 6], at_once=8) == [None, None]
+
+
 def test_closed_dataset(rucio: RucioDouble, catalogue: RucioCatalogue, file: CatalogueFile) -> None:
     assert catalogue.is_open(DATASET) is None
     with pytest.raises(InvalidMessage, match="no dataset"):
@@ -259,9 +322,8 @@ def test_nobody_there(rucio: RucioDouble, monkeypatch: pytest.MonkeyPatch) -> No
     from rucio.client.client import Client
 
     nowhere = "http://127.0.0.1:9"
-    catalogue = RucioCatalogue(
-        RucioUpload(rse=RSE), connect=lambda: Client(rucio_host=nowhere, auth_host=nowhere)
-    )
+    clients = RucioClients(lambda: Client(rucio_host=nowhere, auth_host=nowhere))
+    catalogue = RucioCatalogue(RucioUpload(rse=RSE), clients=clients)
     with pytest.raises(TemporarilyUnavailable):
         catalogue.is_open(DATASET)
 
@@ -285,7 +347,8 @@ def test_the_data_agent_gets_its_run_through_all_failures(
     world.pass_time(400.0, step=5.0)
     assert set(rucio.failing.values()) == {0}
     assert world.run("102363").complete
-    assert [name[-7:] for name in rucio.contents[str(DATASET)]] == ["001.stf", "002.stf", "003.stf"]
+    attached = sorted(name[-7:] for name in rucio.contents[str(DATASET)])
+    assert attached == ["001.stf", "002.stf", "003.stf"]
     assert set(rucio.replicas.values()) == {"A"} and len(stored(rucio)) == 3
     assert catalogue.is_open(DATASET) is False
     assert len(world.outbox()) == 1
