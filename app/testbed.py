@@ -180,9 +180,9 @@ def run(
     for fault in summary.faults:
         console.print(f"Fault: {fault}", style="bold red", markup=False, highlight=False)
     if summary.faults and not over_broker:
+        place = settings.in_one_process.testbed_directory
         console.print(
-            f"The log is {settings.testbed_directory}/testbed.log; what failed payloads said is in "
-            f"{settings.testbed_directory}/outputs/*/.failed.",
+            f"The log is {place}/testbed.log; what failed payloads said is in {place}/outputs/*/.failed.",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -224,7 +224,7 @@ def stop(
         return
     from app.streaming.workplace import running_testbed
 
-    process = running_testbed(settings.testbed_directory)
+    process = running_testbed(settings.in_one_process.testbed_directory)
     if process is None:
         console.print(f"No testbed runs in {settings.testbed_directory}.", highlight=False, markup=False)
         raise typer.Exit(FAILED)

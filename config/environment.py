@@ -112,6 +112,7 @@ _TESTBED = frozenset(
         "ACTIVEMQ_USER",
         "ACTIVEMQ_USE_SSL",
         "PANDA_NICKNAME",
+        "PP_AGENT_KEEP_DAYS",
         "PP_CATALOGUE",
         "PP_CATALOGUE_DATABASE",
         "PP_EXECUTOR",

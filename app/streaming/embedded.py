@@ -1,7 +1,8 @@
 """The whole workflow in one process: bus, DAQ, agents, monitor, catalogue.
 
-What they keep is in SQLite files of one directory, or in the databases that
-settings name.
+What they keep is in SQLite files of one directory; monitor and catalogue are
+where settings say. Agents over a broker may have the same monitor: this
+touches there what is its own only.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import replace
 
 from app.streaming.data_factory import create_catalogue, create_data_agent
 from app.streaming.embedded_daq_monitor import EmbeddedDaqMonitor
-from app.streaming.embedded_past import settle_the_past
+from app.streaming.embedded_past import Traces
 from app.streaming.local_daq_bus import LocalDaqBus
 from app.streaming.processing_factory import create_executor, create_processing_agent
 from app.streaming.run_summary import Standing
@@ -76,6 +77,7 @@ class EmbeddedTestbed:
         self._workflow = workflow
         self._user = getpass.getuser()
         self._ends = ExitStack()
+        self._traces = Traces(settings.testbed_directory)
         self._broker = LocalBroker()
         self._generated = 0
         self._run_id: str | None = None
@@ -91,6 +93,7 @@ class EmbeddedTestbed:
         monitor = create_streaming_engine(settings.monitor_database_url, setting="PP_MONITOR_DATABASE")
         self._ends.callback(monitor.dispose)
         self._store = MonitorStore.on(monitor)
+        self._ends.callback(self._traces.settle, self._store)
         self._monitor = EmbeddedMonitor(self._store)
         self._catalogue = create_catalogue(settings)
         self._recorder = BufferedRecorder(self._store.messages)
@@ -124,7 +127,7 @@ class EmbeddedTestbed:
         ]
         self._runner = DaqRunner(
             bus=LocalDaqBus(self._broker.connect("daq")),
-            monitor=EmbeddedDaqMonitor(self._store),
+            monitor=EmbeddedDaqMonitor(self._store, before_execution=self._note_execution),
             namespace=namespace,
             user=self._user,
             on_message=self._see,
@@ -139,8 +142,8 @@ class EmbeddedTestbed:
             Raised if an agent does not become ready, or the run cannot begin.
         """
         self._log_to_monitor()
-        if self._settings.monitor_database is None:  # Others may run what another knows of.
-            settle_the_past(self._store, namespace=self._workflow.namespace)
+        self._traces.settle(self._store)
+        self._traces.note(namespace=self._workflow.namespace, agents=[agent.name for agent in self._agents])
         self._recorder.start()
         self._ends.callback(self._recorder.stop, _PATIENCE)
         self._monitor_bus.start()
@@ -243,6 +246,10 @@ class EmbeddedTestbed:
         handler.start()
         self._ends.callback(handler.stop, _PATIENCE)
         self._ends.callback(logging.getLogger().removeHandler, handler)
+
+    def _note_execution(self, execution_id: str) -> None:
+        agents = [self._runner.name, *(agent.name for agent in self._agents)]
+        self._traces.note(agents=agents, execution_id=execution_id)
 
     def _see(self, message: Message) -> None:
         self._run_id = self._run_id or getattr(message, "run_id", None)

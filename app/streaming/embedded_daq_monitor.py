@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["EmbeddedDaqMonitor"]
 
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -22,10 +23,15 @@ class EmbeddedDaqMonitor:
     Parameters
     ----------
     store : `repos.streaming.monitor_store.MonitorStore`
+    before_execution : callable, optional
+        Is told the id of an execution before that is registered.
     """
 
-    def __init__(self, store: MonitorStore) -> None:
+    def __init__(
+        self, store: MonitorStore, *, before_execution: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._store = store
+        self._before_execution = before_execution
         self._monitor = EmbeddedMonitor(store)
 
     def next_agent_id(self) -> int:
@@ -64,6 +70,7 @@ class EmbeddedDaqMonitor:
 
     def begin_execution(self, execution: NewExecution) -> None:
         """Register an execution that runs."""
+        self._before_execution(execution.execution_id)
         try:
             self._store.executions.add({**asdict(execution), "status": str(ExecutionStatus.RUNNING)})
         except AlreadyThere:

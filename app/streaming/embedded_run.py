@@ -52,6 +52,7 @@ def run_embedded(
     begin = time.monotonic()
     config = load_testbed_config(asked, settings=settings, parameters=parameters)
     check_agents(config.agents, all_needed=True)
+    settings = settings.in_one_process
     directory = settings.testbed_directory
     with Workplace(directory) as workplace, logged_to(directory, settings.log_levels) as log:
         workflow = daq_workflow(config, container=workplace.container)

@@ -30,13 +30,22 @@ def job_source(settings: StreamingSettings) -> JobSource:
     """
 
     def local() -> JobSource:
-        url = settings.agent_database_url(PROCESSING_ROLE)
+        url = _local_jobs(settings).agent_database_url(PROCESSING_ROLE)
         return LocalJobListing(create_streaming_engine(url, setting=STREAMING.setting, read_only=True))
 
     def panda() -> JobSource:
         return PandaJobListing(PandaClient(environment=panda_environment()))
 
     return JobsWhenAsked(WhenAsked(panda if settings.executor == "panda" else local))
+
+
+def _local_jobs(settings: StreamingSettings) -> StreamingSettings:
+    """Return whose jobs are meant: without a broker, those of a testbed in one
+    process, if there was one.
+    """
+    alone = settings.in_one_process
+    there = (alone.testbed_directory / f"{PROCESSING_ROLE}.db").exists()
+    return alone if there and not settings.has_broker and settings.streaming_database is None else settings
 
 
 class JobsWhenAsked:

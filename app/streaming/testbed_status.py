@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
+from app.streaming.embedded_past import Traces
 from app.streaming.workplace import running_testbed
 from config.streaming.settings import StreamingSettings
 from models.errors import TemporarilyUnavailable
@@ -77,8 +78,9 @@ def print_status(
             )
         finally:
             engine.dispose()
-        if settings.monitor_database is None:  # Others may run what another knows of.
-            facts["process"] = running_testbed(settings.testbed_directory)
+        here = settings.in_one_process.testbed_directory
+        facts["process"] = running_testbed(here)
+        facts["execution_here"] = Traces(here).execution_id
     if json_wanted:
         console.print_json(json.dumps(facts, default=str))
     else:
@@ -142,10 +144,12 @@ def _print(facts: Mapping[str, Any], console: Console) -> None:
     console.print(executions, agents, highlight=False)
     if facts.get("process"):
         console.print(f"A testbed runs here, process {facts['process']}.", highlight=False)
-    elif "process" in facts and any(row["status"] == ExecutionStatus.RUNNING for row in facts["executions"]):
-        console.print(
-            "No testbed runs here: what is said to run died with its process, as the next run will note."
-        )
+    elif died := [
+        row["execution_id"]
+        for row in facts["executions"]
+        if row["status"] == ExecutionStatus.RUNNING and row["execution_id"] == facts.get("execution_here")
+    ]:
+        console.print(f"{died[0]} died with its process, as the next run will note.", highlight=False)
 
 
 def _time(value: datetime | str | None) -> str:

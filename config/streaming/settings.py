@@ -149,6 +149,14 @@ class StreamingSettings(Settings):
         example="postgresql://agents@db/streaming",
         repr=False,
     )
+    agent_keep_days: int = setting(
+        "PP_AGENT_KEEP_DAYS",
+        90,
+        purpose="days that agents keep messages which they set aside, 0 for ever",
+        example="365",
+        ge=0,
+        le=36500,
+    )
     monitor_database: _Database = setting(
         "PP_MONITOR_DATABASE",
         None,
@@ -302,6 +310,11 @@ class StreamingSettings(Settings):
     def monitor_keep(self) -> timedelta | None:
         """How long the monitor keeps messages and logs; None for ever."""
         return timedelta(days=self.monitor_keep_days) if self.monitor_keep_days else None
+
+    @property
+    def agent_keep(self) -> timedelta | None:
+        """How long agents keep messages which they set aside; None for ever."""
+        return timedelta(days=self.agent_keep_days) if self.agent_keep_days else None
 
     @property
     def monitor_database_url(self) -> str:

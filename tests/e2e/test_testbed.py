@@ -88,8 +88,8 @@ class TestInOneProcess:
         site = Site(tmp_path)
         assert site.testbed("stop")[0] == 1
         process = site.start("run", "--physics-period-count", "0", "--stf-count", "0")
-        wait_until(lambda: [*tmp_path.glob("testbed-out/testbed.log")], "the log")
-        log = tmp_path / "testbed-out" / "testbed.log"
+        log = tmp_path / "testbed-out" / "embedded" / "testbed.log"
+        wait_until(log.exists, "the log")
         wait_until(lambda: "begins" in log.read_text(), "the run")
         code, text = site.testbed("run", "--no-realtime")
         assert code == 1

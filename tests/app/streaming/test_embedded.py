@@ -14,6 +14,7 @@ from rich.console import Console
 
 from app.streaming.embedded import EmbeddedTestbed
 from app.streaming.embedded_daq_monitor import EmbeddedDaqMonitor
+from app.streaming.embedded_past import Traces
 from app.streaming.following import follow
 from app.streaming.run_summary import RunSummary, Standing
 from config.streaming.settings import load_streaming_settings
@@ -105,15 +106,21 @@ def test_an_execution_whose_process_died_has_failed(scene: Scene) -> None:
     store = MonitorStore.on(create_streaming_engine(settings.monitor_database_url))
     daq = EmbeddedDaqMonitor(store)
     key = daq.define_workflow("w", "1", definition="", parameter_values={}, created_by="alice")
-    daq.begin_execution(NewExecution("w-alice-0000", key, "epic", "alice", datetime.now(UTC), {}))
-    daq.report(AgentReport(instance_name="data-agent-alice-9", agent_type="DATA", namespace="epic"))
+    for number in (0, 1):
+        daq.begin_execution(NewExecution(f"w-alice-000{number}", key, "epic", "alice", datetime.now(UTC), {}))
+        daq.report(
+            AgentReport(instance_name=f"data-agent-alice-{number}", agent_type="DATA", namespace="epic")
+        )
+    Traces(scene.directory).note(namespace="epic", agents=["data-agent-alice-0"], execution_id="w-alice-0000")
     _, summary = scene.run()
     assert summary.faults == ()
-    died = store.executions.get("w-alice-0000")
-    assert died is not None
-    assert died["status"] == "failed"
+    statuses = {row["execution_id"]: row["status"] for row in store.executions.listed().items}
+    assert statuses.pop(summary.execution_id) == "completed"
+    # The other is of agents over a broker, which have the same monitor.
+    assert statuses == {"w-alice-0000": "failed", "w-alice-0001": "running"}
     assert any("w-alice-0000" in row["message"] for row in store.logs.listed().items)
-    assert [row["instance_name"] for row in store.agents.alive("epic")] == []
+    assert [row["instance_name"] for row in store.agents.alive("epic")] == ["data-agent-alice-1"]
+    assert Traces(scene.directory).execution_id is None
 
 
 def test_payloads_that_fail_are_faults(scene: Scene) -> None:

@@ -22,7 +22,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 
-from app.streaming.job_sources import job_source
+from app.streaming.job_sources import PROCESSING_ROLE, job_source
 from app.streaming.mcp_factory import parse_address, run_over_http, workflow_queries
 from app.streaming.mcp_server import PATH, PREFIX, create_mcp_server, http_application
 from config.streaming.settings import StreamingSettings, load_streaming_settings
@@ -321,6 +321,17 @@ def test_jobs_are_looked_for_when_they_are_asked_for(tmp_path: Path) -> None:
         source.listed(JobQuery())
     world.run_jobs()
     assert source.listed(JobQuery()).total == 3
+
+
+def test_without_a_broker_jobs_are_those_of_the_testbed_in_one_process(tmp_path: Path) -> None:
+    world = MonitorWorld(tmp_path)
+    world.run_jobs()
+    given = {"PP_TESTBED_DIRECTORY": str(tmp_path)}
+    alone = load_streaming_settings(env=given).in_one_process
+    create_streaming_engine(alone.agent_database_url(PROCESSING_ROLE)).dispose()
+    assert job_source(load_streaming_settings(env=given)).listed(JobQuery()).total == 0
+    given["ACTIVEMQ_HOST"] = "broker"
+    assert job_source(load_streaming_settings(env=given)).listed(JobQuery()).total == 3
 
 
 def test_a_server_that_is_away_is_called_by_its_name() -> None:

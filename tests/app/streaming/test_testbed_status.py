@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from app.streaming.embedded_daq_monitor import EmbeddedDaqMonitor
+from app.streaming.embedded_past import Traces
 from app.streaming.testbed_status import gather_status, print_status
 from config.streaming.settings import StreamingSettings, load_streaming_settings
 from models.errors import TemporarilyUnavailable
@@ -67,6 +68,8 @@ def test_executions_runs_files_tasks_and_agents(store: MonitorStore) -> None:
 
 def test_it_is_printed_for_people_and_programs(settings: StreamingSettings, store: MonitorStore) -> None:
     assert store.runs.by_number(7) is not None
+    here = Traces(settings.in_one_process.testbed_directory)
+    here.note(namespace="epic", execution_id="w-alice-0001")
     output = io.StringIO()
     console = Console(file=output, width=120)
     print_status(settings, namespace=None, limit=5, json_wanted=False, console=console)
@@ -74,7 +77,11 @@ def test_it_is_printed_for_people_and_programs(settings: StreamingSettings, stor
         "│   ", ""
     )
     assert "data-agent-alice-1: OK, READY" in output.getvalue()
-    assert "No testbed runs here: what is said to run died" in output.getvalue()
+    assert "w-alice-0001 died with its process" in output.getvalue()
+    here.note(execution_id="w-alice-0003")
+    output.truncate(output.seek(0))
+    print_status(settings, namespace=None, limit=5, json_wanted=False, console=console)
+    assert "died" not in output.getvalue()
     output.truncate(output.seek(0))
     print_status(settings, namespace=None, limit=1, json_wanted=True, console=console)
     assert len(json.loads(output.getvalue())["executions"]) == 1

@@ -84,3 +84,14 @@ def test_one_file_serves_all_components(tmp_path: Path) -> None:
     load_writer_settings({}, path)
     known = {*OTHER_VARIABLES, *ServiceSettings.variables()}
     assert set(StreamingSettings.variables()) <= known
+
+
+def test_a_testbed_in_one_process_shares_its_monitor_only() -> None:
+    given = {"PP_TESTBED_DIRECTORY": "/t", "PP_STREAMING_DATABASE": "postgresql://a/b"}
+    alone = load_streaming_settings(given).in_one_process
+    assert alone.monitor_database_url == "sqlite:////t/monitor.db"
+    assert alone.agent_database_url("data-agent") == "sqlite:////t/embedded/data-agent.db"
+    assert alone.catalogue_database_url == "sqlite:////t/embedded/catalogue.db"
+    assert not alone.has_broker
+    named = load_streaming_settings({"PP_MONITOR_DATABASE": "postgresql://a/m"}).in_one_process
+    assert named.monitor_database_url == "postgresql://a/m"
