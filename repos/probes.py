@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from models.errors import TemporarilyUnavailable
 from repos.kafka_clients import KafkaAccess, create_admin
-from repos.s3_client import create_s3_client, s3_errors
+from repos.s3_client import ObjectAbsent, PassingTrouble, create_s3_client, s3_errors
 from repos.visit_stream import RedisAccess
 
 #: Seconds that a server may take to answer.
@@ -61,11 +61,14 @@ def probe_bucket(endpoint_url: str | None, bucket: str, *, validate: bool) -> li
     Raises
     ------
     models.errors.TemporarilyUnavailable
-        Raised if it cannot be read.
+        Raised if it may not be read.
     """
-    client = create_s3_client(endpoint_url, validate_buckets=validate)
-    with s3_errors(f"the bucket {bucket}"):
-        client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+    client = create_s3_client(endpoint_url, validate_buckets=validate, read_timeout=_TIMEOUT)
+    try:
+        with s3_errors(f"the bucket {bucket}"):
+            client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+    except (ObjectAbsent, PassingTrouble) as error:
+        return [f"{error}; check IMAGE_BUCKET and S3_ENDPOINT_URL"]
     return []
 
 

@@ -74,7 +74,11 @@ def load_service_description() -> Loader:
 
 
 def create_s3_client(
-    endpoint_url: str | None, *, validate_buckets: bool = True, description: Loader | None = None
+    endpoint_url: str | None,
+    *,
+    validate_buckets: bool = True,
+    description: Loader | None = None,
+    read_timeout: float = _READ_TIMEOUT,
 ) -> Any:
     """Make a client; nothing is sent yet.
 
@@ -88,6 +92,8 @@ def create_s3_client(
         Whether bucket names are held to AWS's rules, which know no tenants.
     description : `botocore.loaders.Loader`, optional
         Of `load_service_description`; read anew if not given.
+    read_timeout : `float`, optional
+        Seconds to wait for the next bytes of an answer.
     """
     session = botocore.session.get_session()
     if description is not None:
@@ -104,7 +110,7 @@ def create_s3_client(
         "s3",
         config=Config(
             connect_timeout=_CONNECT_TIMEOUT,
-            read_timeout=_READ_TIMEOUT,
+            read_timeout=read_timeout,
             retries={"mode": "standard", "total_max_attempts": 2},
             tcp_keepalive=True,
             # Older servers know no checksums, and a raw that is cut or damaged
