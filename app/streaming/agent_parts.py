@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 
 from config.streaming.settings import StreamingSettings
 from models.errors import InvalidConfiguration
@@ -25,6 +26,7 @@ from services.outbox import OutboxDrain
 from services.streaming.agent import Agent, AgentLogic, take_name
 from services.streaming.bus import Bus, BusSender
 from services.streaming.monitor import Monitor
+from services.streaming.upkeep import Upkeep
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ def create_agent(
     bus: Bus,
     monitor: Monitor,
     logic: Callable[[str], AgentLogic],
+    keep: timedelta | None,
     destination: str = RUN_TOPIC,
 ) -> Agent:
     """Return an agent, not started yet.
@@ -67,6 +70,8 @@ def create_agent(
     monitor : `services.streaming.monitor.Monitor`
     logic : callable
         Makes what it does, given its name.
+    keep : `datetime.timedelta` or `None`
+        How long messages that were set aside are kept; None for ever.
     destination : `str`, optional
         What it listens to.
 
@@ -79,6 +84,7 @@ def create_agent(
     journal = AgentJournal(engine, agent=key)
     name = take_name(agent_type=agent_type, user=getpass.getuser(), monitor=monitor, journal=journal)
     outbox = AgentOutbox(engine, agent=key, owner=f"{name}:{os.getpid()}")
+    drain = OutboxDrain(store=outbox, senders={STOMP: BusSender(bus)})
     return Agent(
         name=name,
         agent_type=agent_type,
@@ -89,7 +95,10 @@ def create_agent(
         journal=journal,
         logic=logic(name),
         monitor=monitor,
-        drain=OutboxDrain(store=outbox, senders={STOMP: BusSender(bus)}),
+        drain=drain,
+        upkeep=Upkeep(
+            journal=journal, outbox=drain.counts, forget=[journal.forget, outbox.forget], keep=keep
+        ),
     )
 
 

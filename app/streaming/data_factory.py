@@ -143,6 +143,7 @@ def create_data_agent(
         bus=bus,
         monitor=monitor,
         logic=logic,
+        keep=settings.agent_keep,
     )
 
 

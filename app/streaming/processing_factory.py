@@ -164,6 +164,7 @@ def create_processing_agent(
         bus=bus,
         monitor=monitor,
         logic=logic,
+        keep=settings.agent_keep,
     )
 
 

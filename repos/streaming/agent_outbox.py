@@ -4,8 +4,11 @@ from __future__ import annotations
 
 __all__ = ["AgentOutbox"]
 
+from datetime import datetime
+
 import sqlalchemy as sa
 
+from repos.ledger_database import writing
 from repos.outbox import Outbox
 from repos.streaming.tables import OUTBOX
 
@@ -27,3 +30,17 @@ class AgentOutbox(Outbox):
 
     def __init__(self, engine: sa.Engine, *, agent: str, owner: str) -> None:
         super().__init__(engine, owner=owner, exclusive=True, table=OUTBOX, key=agent)
+        self._refused = sa.and_(OUTBOX.c.key == agent, OUTBOX.c.refused.is_not(None))
+
+    def forget(self, before: datetime) -> int:
+        """Remove messages that were refused and are from before a time
+        (aware); return how many.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the database cannot be reached.
+        """
+        with writing(self._engine) as connection:
+            statement = OUTBOX.delete().where(self._refused, OUTBOX.c.created < before)
+            return connection.execute(statement).rowcount

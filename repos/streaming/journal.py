@@ -123,6 +123,33 @@ class AgentJournal:
         with writing(self._engine) as connection:
             connection.execute(INBOX.update().where(INBOX.c.id == id_).values(refused=reason))
 
+    def counts(self) -> dict[str, int]:
+        """Return how many messages are ``waiting``, and ``refused``.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the database cannot be reached.
+        """
+        total, waiting = sa.func.count(), sa.func.count().filter(INBOX.c.refused.is_(None))
+        query = sa.select(total, waiting).where(INBOX.c.agent == self._agent)
+        with reading(self._engine) as connection:
+            every, free = connection.execute(query).one()
+        return {"waiting": free, "refused": every - free}
+
+    def forget(self, before: datetime) -> int:
+        """Remove messages that were set aside and came before a time (aware);
+        return how many.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the database cannot be reached.
+        """
+        old = INBOX.c.agent == self._agent, INBOX.c.refused.is_not(None), INBOX.c.received < before
+        with writing(self._engine) as connection:
+            return connection.execute(INBOX.delete().where(*old)).rowcount
+
     def remember(self, name: str, value: str) -> None:
         """Keep a value for the next start of this agent.
 

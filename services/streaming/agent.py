@@ -32,6 +32,7 @@ from services.streaming.bus import Bus
 from services.streaming.journal import Journal
 from services.streaming.monitor import Monitor
 from services.streaming.pulse import HEARTBEAT, Pulse
+from services.streaming.upkeep import Upkeep
 
 _log = logging.getLogger(__name__)
 
@@ -160,6 +161,8 @@ class Agent:
     monitor : `services.streaming.monitor.Monitor`
     drain : `services.outbox.OutboxDrain`
         Sends what the logic stored.
+    upkeep : `services.streaming.upkeep.Upkeep`, optional
+        Looks after journal and outbox.
     heartbeat, recovery, quiet : `float`, optional
         Seconds between signs of life, between looks for what was missed, and
         without a message until leftovers of an earlier life are sent.
@@ -180,6 +183,7 @@ class Agent:
         logic: AgentLogic,
         monitor: Monitor,
         drain: OutboxDrain,
+        upkeep: Upkeep | None = None,
         heartbeat: float = HEARTBEAT,
         recovery: float = _RECOVERY,
         quiet: float = _QUIET,
@@ -192,6 +196,7 @@ class Agent:
         self._journal = journal
         self._logic = logic
         self._drain = drain
+        self._upkeep = upkeep
         self._recovery = recovery
         self._quiet = quiet
         self._patience = patience
@@ -218,6 +223,8 @@ class Agent:
         self._bus.start()
         self._worker.start()
         self._pulse.start()
+        if self._upkeep is not None:
+            self._upkeep.start()
 
     def wake(self) -> None:
         """Have the logic look at once whether something is due."""
@@ -227,6 +234,8 @@ class Agent:
         """End after the work in hand; what waits is there at the next start."""
         deadline = time.monotonic() + timeout
         self._pulse.end()
+        if self._upkeep is not None:
+            self._upkeep.end()
         self._stop.set()
         self._wake.set()
         if self._worker.is_alive():
@@ -235,6 +244,8 @@ class Agent:
             self._drain.stop(max(0.0, deadline - time.monotonic()))
         self._bus.stop(max(0.1, deadline - time.monotonic()))
         self._pulse.join(max(0.1, deadline - time.monotonic()))
+        if self._upkeep is not None:
+            self._upkeep.join(max(0.1, deadline - time.monotonic()))
 
     def _take_in(self, message: ReceivedMessage) -> None:
         """Keep a message that is for us; called by the bus, which acknowledges
@@ -370,4 +381,5 @@ class Agent:
             namespace=self._namespace,
             current_stf_count=facts.current_stf_count,
             total_stf_processed=facts.total_stf_processed,
+            metadata={} if self._upkeep is None else dict(self._upkeep.backlog),
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 __all__ = ["Journal"]
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from models.streaming.bus import JournalEntry, ReceivedMessage
@@ -29,6 +30,14 @@ class Journal(Protocol):
 
     def refuse(self, id_: int, reason: str) -> None:
         """Set a message aside that cannot take effect."""
+
+    def counts(self) -> Mapping[str, int]:
+        """Return how many messages are ``waiting``, and ``refused``."""
+
+    def forget(self, before: datetime) -> int:
+        """Remove messages that were set aside and came before a time (aware);
+        return how many.
+        """
 
     def remember(self, name: str, value: str) -> None:
         """Keep a value for the next start of this agent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from models.streaming.bus import ReceivedMessage
 from models.streaming.messages import RUN_TOPIC, StfReady
 from repos.ledger_database import writing
 from repos.outbox import Outbox
+from repos.streaming.agent_outbox import AgentOutbox
 from repos.streaming.database import create_streaming_engine
 from repos.streaming.journal import AgentJournal, add_to_outbox
 from repos.streaming.tables import OUTBOX
@@ -72,6 +74,39 @@ def test_sends_wait_in_the_outbox(engine: sa.Engine) -> None:
     )
     outbox.acknowledge([stored.id])
     assert outbox.count_pending() == {}
+
+
+def test_what_was_set_aside_is_counted_and_forgotten(engine: sa.Engine) -> None:
+    journal, other = AgentJournal(engine, agent="data.epic"), AgentJournal(engine, agent="data.other")
+    assert journal.counts() == {"waiting": 0, "refused": 0}
+    for name in ("a", "b"):
+        journal.receive(message(name, name))
+        other.receive(message(name, name))
+    journal.refuse(journal.waiting(1)[0].id, "it is wrong")
+    other.refuse(other.waiting(1)[0].id, "it is wrong")
+    assert journal.counts() == {"waiting": 1, "refused": 1}
+
+    now = datetime.now(UTC)
+    assert journal.forget(now - timedelta(days=1)) == 0
+    assert journal.forget(now + timedelta(days=1)) == 1
+    # What waits is not forgotten, whatever its age, nor what is another's.
+    assert journal.counts() == {"waiting": 1, "refused": 0}
+    assert other.counts() == {"waiting": 1, "refused": 1}
+
+
+def test_sends_that_were_refused_are_forgotten(engine: sa.Engine) -> None:
+    ready = StfReady(namespace="epic", run_id="1")
+    with writing(engine) as connection:
+        for agent in ("data.epic", "data.epic", "data.other"):
+            add_to_outbox(connection, RUN_TOPIC, [ready], agent=agent)
+    outboxes = [AgentOutbox(engine, agent=agent, owner="me") for agent in ("data.epic", "data.other")]
+    for outbox in outboxes:
+        outbox.refuse(outbox.pending()[0].id, "it is wrong")
+    now = datetime.now(UTC)
+    assert outboxes[0].forget(now - timedelta(days=1)) == 0
+    assert outboxes[0].forget(now + timedelta(days=1)) == 1
+    assert outboxes[0].count_pending() == {"stomp": 1} and outboxes[0].count_refused() == {}
+    assert outboxes[1].count_refused() == {"stomp": 1}
 
 
 def test_a_transaction_that_fails_sends_nothing(engine: sa.Engine) -> None:

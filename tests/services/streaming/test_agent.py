@@ -24,6 +24,7 @@ from services.outbox import OutboxDrain
 from services.streaming.agent import Agent, AgentFacts, take_name
 from services.streaming.bus import BusSender
 from services.streaming.monitor import Monitor
+from services.streaming.upkeep import Upkeep
 
 
 def until(what: Callable[[], object], seconds: float = 10.0) -> None:
@@ -285,6 +286,20 @@ def test_the_monitor_hears_how_it_is(scene: Scene) -> None:
     assert scene.ear.reports[-1].status is AgentStatus.WARNING
     scene.agent.stop(5.0)
     assert scene.ear.reports[-1].status.value == "EXITED"
+
+
+def test_the_monitor_hears_how_much_waits(engine: sa.Engine) -> None:
+    journal = AgentJournal(engine, agent="data.epic")
+    journal.receive(ReceivedMessage(RUN_TOPIC, "no JSON", "a"))
+    journal.refuse(journal.waiting(1)[0].id, "it is wrong")
+    upkeep = Upkeep(journal=journal, outbox=dict, look=0.01)
+    scene = Scene(engine, upkeep=upkeep, heartbeat=0.05)
+    scene.agent.start()
+    try:
+        until(lambda: scene.ear.reports and scene.ear.reports[-1].metadata, 30.0)
+    finally:
+        scene.agent.stop(30.0)
+    assert scene.ear.reports[-1].metadata == {"inbox_waiting": 0, "inbox_refused": 1}
 
 
 def test_a_name_outlives_a_monitor_that_is_away(engine: sa.Engine) -> None:
