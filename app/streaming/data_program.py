@@ -18,7 +18,11 @@ from models.streaming.names import DEFAULT_SCOPE
 
 def main() -> None:
     """Run the data agent until it is told to end."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
     app.command()(_data_agent)
     run(app)
 

@@ -17,7 +17,11 @@ from models.errors import InvalidConfiguration
 
 def main() -> None:
     """Run the processing agent until it is told to end."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
     app.command()(_processing_agent)
     run(app)
 

@@ -56,9 +56,9 @@ def call(*arguments: str, cwd: Path, **environment: str) -> subprocess.Completed
 
 
 def test_help_names_the_options_of_the_field(tmp_path: Path) -> None:
-    answer = call("--help", cwd=tmp_path, COLUMNS="200")
+    answer = call("-h", cwd=tmp_path, COLUMNS="200")
     assert answer.returncode == 0
-    for option in ("-v", "-x", "-m", "-s", "-d", "-r"):
+    for option in ("-h", "-v", "-x", "-m", "-s", "-d", "-r"):
         assert f" {option} " in answer.stdout, option
 
 

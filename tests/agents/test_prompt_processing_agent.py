@@ -59,9 +59,9 @@ def attach(catalogue: EmbeddedCatalogue, directory: Path, *sequences: int) -> li
 
 
 def test_help_names_the_options_of_the_field(tmp_path: Path) -> None:
-    answer = call("--help", cwd=tmp_path, COLUMNS="200")
+    answer = call("-h", cwd=tmp_path, COLUMNS="200")
     assert answer.returncode == 0
-    for option in ("-v", "-s", "-t", "-i", "-o"):
+    for option in ("-h", "-v", "-s", "-t", "-i", "-o"):
         assert f" {option} " in answer.stdout, option
 
 
