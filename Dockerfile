@@ -22,6 +22,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 WORKDIR /opt/prompt-processing
 USER 1000
 EXPOSE 8080 8000
+# Asks where the command answers by its settings and its arguments.
 HEALTHCHECK --interval=30s --timeout=3s --start-period=60s \
     CMD ["python", "tools/healthcheck.py"]
 ENTRYPOINT ["prompt-processing"]

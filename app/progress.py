@@ -55,7 +55,14 @@ def waiting_reporter(console: Console, *, seconds: float = _SECONDS_A_LINE) -> I
     """
     if console.is_terminal:
         with console.status("") as status:
-            yield lambda names: status.update(Text(_waiting_for(names), overflow="ellipsis", no_wrap=True))
+
+            def update(names: Sequence[str]) -> None:
+                line = Text(_waiting_for(names))
+                # Behind the spinner, which is two columns wide.
+                line.truncate(console.width - 3, overflow="ellipsis")
+                status.update(line)
+
+            yield update
         return
     last = time.monotonic()
 
