@@ -60,7 +60,7 @@ class Worker:
         self.process.wait()
 
     def ends(self) -> int:
-        return self.process.wait(60)
+        return self.process.wait(120)
 
 
 class Scene:
@@ -84,7 +84,7 @@ class Scene:
             "PP_LEDGER_URL": ledger_url,
             "PP_METRICS_PORT": "0",
             "PP_SLOT_MEMORY_LIMIT": "512",
-            "WORKER_GRACE_PERIOD": "5",
+            "WORKER_GRACE_PERIOD": "60",
             "REDIS_STREAM_HOST": server.host_port,
             "REDIS_STREAM_NAME": self.name,
             "REDIS_STREAM_CONSUMER_GROUP": GROUP,
@@ -126,6 +126,11 @@ class Scene:
         found = self.client.xpending_range(self.name, GROUP, "-", "+", 100)
         return [f["times_delivered"] for f in found]
 
+    def silence(self) -> float:
+        """Seconds since the last sign of life for the only entry that is pending."""
+        (found,) = self.client.xpending_range(self.name, GROUP, "-", "+", 100)
+        return float(found["time_since_delivered"]) / 1000
+
     def all_read(self) -> bool:
         (group,) = self.client.xinfo_groups(self.name)
         return bool(group["lag"] == 0)
@@ -133,7 +138,7 @@ class Scene:
     def consumers(self) -> int:
         return len(self.client.xinfo_consumers(self.name, GROUP))
 
-    def until(self, condition: Callable[[], Any], timeout: float = 45.0) -> None:
+    def until(self, condition: Callable[[], Any], timeout: float = 120.0) -> None:
         deadline = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < deadline, "\n".join(worker.log for worker in self.workers)
