@@ -35,7 +35,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "agents" / "data_agent.py"
 RUN = "102363"
 
 
-def until(what: Callable[[], object], seconds: float = 30.0) -> None:
+def until(what: Callable[[], object], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it did not come about"
@@ -51,7 +51,7 @@ def call(*arguments: str, cwd: Path, **environment: str) -> subprocess.Completed
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
 
 
@@ -125,7 +125,7 @@ class World:
     def end(self, number: int) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(120)
 
     def ready(self) -> bool:
         return any(agent["status"] == "OK" for agent in self.agents())

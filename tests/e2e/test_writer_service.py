@@ -69,7 +69,7 @@ class Scene:
     def end(self, number: int) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(120)
 
     def send(self, *messages: bytes) -> None:
         producer = KafkaProducer(bootstrap_servers=self.kafka.bootstrap)
@@ -105,7 +105,7 @@ class Scene:
         return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(f"{name}"))
 
     def until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 180
         while not condition():
             assert self.process is not None and self.process.poll() is None, self.log.read_text()[-3000:]
             assert time.monotonic() < deadline, self.log.read_text()[-3000:]
@@ -196,7 +196,7 @@ def test_a_second_writer_takes_the_place_of_the_first(load: WriterLoad, scene: S
     scene.variables["PP_METRICS_PORT"] = "0"
     scene.start()
     scene.until(lambda: first.poll() is not None or _sent(scene, load))
-    assert first.wait(60) == 1
+    assert first.wait(120) == 1
     assert "run one replica only" in scene.log.read_text()
     scene.until(lambda: set(scene.told()) >= _ids(load, 300, 4))
 

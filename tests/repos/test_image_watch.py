@@ -20,7 +20,7 @@ from repos.image_memory import ImageMemory
 from repos.image_watch import DirectoryWatch
 
 #: Seconds after which something that should have been delivered is missing.
-PATIENCE = 10.0
+PATIENCE = 60.0
 #: Seconds after which something that should not be delivered has not been.
 SILENCE = 0.6
 

@@ -83,7 +83,7 @@ def test_leftovers_of_the_dead_are_removed_and_the_living_kept(built_central: Pa
         assert remove_leftovers(local) == 0
         assert all(place.exists() for place in places)
         slots[0].kill()
-        slots[0].join(10)
+        slots[0].join(60)
         assert places[0].exists()
         assert remove_leftovers(local) == 1
         assert not places[0].exists()
@@ -92,7 +92,7 @@ def test_leftovers_of_the_dead_are_removed_and_the_living_kept(built_central: Pa
     finally:
         for slot in slots:
             slot.kill()
-            slot.join(10)
+            slot.join(60)
 
 
 def test_leftovers_without_a_lock(local: Path) -> None:

@@ -50,7 +50,7 @@ def proxy() -> Iterator[Recorder]:
 
 @pytest.fixture
 def client(proxy: Recorder) -> Iterator[SasquatchClient]:
-    client = SasquatchClient(proxy.url + "/", token="t0ken", namespace="lsst.prompt", timeout=5.0)
+    client = SasquatchClient(proxy.url + "/", token="t0ken", namespace="lsst.prompt", timeout=60.0)
     yield client
     client.close()
 

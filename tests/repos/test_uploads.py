@@ -14,7 +14,7 @@ def test_alone_an_upload_is_done_at_once() -> None:
 
 
 def test_together_they_overlap_and_all_are_done_at_the_end() -> None:
-    uploads, meet, done = Uploads(), threading.Barrier(4, timeout=10.0), []
+    uploads, meet, done = Uploads(), threading.Barrier(4, timeout=60.0), []
 
     def upload() -> None:
         meet.wait()

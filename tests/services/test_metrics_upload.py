@@ -95,7 +95,7 @@ def test_the_end_is_waited_for_once(server: Server, monkeypatch: pytest.MonkeyPa
     upload.start()
     (thread,) = [t for t in threading.enumerate() if t.name == "metrics-upload"]
     upload.offer(bundles("a"))
-    assert server.asked.wait(10)
+    assert server.asked.wait(60)
     upload.offer(bundles("b"))
     waited: list[float | None] = []
     monkeypatch.setattr(threading.Thread, "join", lambda _, timeout=None: waited.append(timeout))

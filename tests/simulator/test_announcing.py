@@ -22,7 +22,7 @@ def test_published_once_and_every_detector_answered() -> None:
     announcer = TopicAnnouncer(publish=published.append, look_up=look_up)
     visit = summit_visit()
     for future in announcer.announce(visit, [0, 2], answers.__setitem__):
-        future.result(20)
+        future.result(60)
     announcer.close()
     assert published == [visit]
     assert looks == {0: 1, 2: 3}
@@ -33,7 +33,7 @@ def test_visit_without_result_is_given_up() -> None:
     answers: dict[int, Answer] = {}
     announcer = TopicAnnouncer(publish=lambda _: None, look_up=lambda _: None, timeout=0.1)
     for future in announcer.announce(summit_visit(), [7], answers.__setitem__):
-        future.result(20)
+        future.result(60)
     assert answers[7].status is None
     assert "within 0.1 s" in answers[7].body["detail"]
 
@@ -45,5 +45,5 @@ def test_interrupted_night_does_not_wait() -> None:
     announcer.close(wait=False)
     for future in futures:
         if not future.cancelled():
-            future.result(20)
+            future.result(60)
     assert all(answer.status is None for answer in answers.values())

@@ -86,7 +86,7 @@ class Place:
 
     def next(self) -> dict[str, Any]:
         """The next message of the namespace."""
-        return self._messages.get(timeout=30)
+        return self._messages.get(timeout=120)
 
     def until(self, kind: str) -> list[dict[str, Any]]:
         """The messages up to one of a type."""
@@ -140,7 +140,7 @@ def place(activemq: ActiveMQServer, tmp_path: Path) -> Iterator[Place]:
 def test_one_run(place: Place) -> None:
     process = place.start("--run-once", "prompt_processing", "--no-realtime", "--stf-count", "3")
     bodies = place.until("end_run")
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert "3 STF files" in out
     assert "completed" in out
@@ -171,7 +171,7 @@ def test_a_signal_ends_a_run_cleanly(place: Place, number: signal.Signals) -> No
     first = place.until("run_imminent")[-1]
     process.send_signal(number)
     last = place.until("end_run")[-1]
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert last["total_stf_files"] == 0
     assert last["run_id"] == first["run_id"]

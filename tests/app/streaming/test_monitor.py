@@ -37,7 +37,7 @@ from simulator.servers.activemq import ActiveMQServer
 from simulator.servers.process import free_port
 
 
-def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < deadline, "it did not happen"
@@ -149,7 +149,7 @@ class _Process:
     def stop(self) -> int:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
-        code = self._process.wait(30)
+        code = self._process.wait(120)
         self._log.close()
         return code
 

@@ -140,7 +140,7 @@ def test_wrong_request(service: RunningService, method: str, path: str, status: 
 )
 def test_broken_http_disturbs_nobody(service: RunningService, request_text: bytes) -> None:
     host, _, port = service.url.removeprefix("http://").partition(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(request_text)
         connection.shutdown(socket.SHUT_WR)
         answer = connection.recv(4096)

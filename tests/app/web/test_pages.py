@@ -110,7 +110,7 @@ def test_health_answers_while_every_slot_is_busy(service: RunningService, tmp_pa
 
 def test_slow_clients_keep_nobody_waiting(service: RunningService) -> None:
     host, _, port = service.url.removeprefix("http://").partition(":")
-    connections = [socket.create_connection((host, int(port)), timeout=10) for _ in range(12)]
+    connections = [socket.create_connection((host, int(port)), timeout=60) for _ in range(12)]
     try:
         for connection in connections:
             connection.sendall(b"POST /next-visit HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")

@@ -32,7 +32,7 @@ TASK = TaskSpec(
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
-def until(what: Callable[[], Any], seconds: float = 20.0) -> Any:
+def until(what: Callable[[], Any], seconds: float = 120.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < deadline, "it did not come about"

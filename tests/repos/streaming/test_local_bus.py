@@ -82,7 +82,7 @@ def test_one_subscriber_of_a_queue_gets_each_message(connect: Callable[..., Loca
     def meet(taken: Taken) -> Callable[[ReceivedMessage], None]:
         # Neither can take a second one before the other has one.
         def receive(message: ReceivedMessage) -> None:
-            both.wait(10.0)
+            both.wait(60.0)
             taken(message)
 
         return receive
@@ -146,11 +146,11 @@ def test_a_message_that_is_not_taken_comes_again_before_others(
 def test_a_slow_subscriber_keeps_nobody_waiting(connect: Callable[..., LocalBus]) -> None:
     bus, taken, go = connect(), Taken(), threading.Event()
     seen = threading.Event()
-    bus.subscribe(TOPIC, lambda _: go.wait(10.0) and None)
+    bus.subscribe(TOPIC, lambda _: go.wait(60.0) and None)
     bus.subscribe(TOPIC, lambda message: (taken(message), seen.set())[0])
     bus.start()
     bus.send(TOPIC, "a")
-    assert seen.wait(10.0)
+    assert seen.wait(60.0)
     assert not bus.drain(0.0), "one is still busy with it"
     go.set()
     assert bus.drain(10.0)
@@ -171,7 +171,7 @@ def test_a_durable_subscription_outlives_its_bus(
     first.start()
     sender.start()
     sender.send(TOPIC, "a")
-    assert refused.wait(10.0)
+    assert refused.wait(60.0)
     sender.send(TOPIC, "b")
     first.stop(10.0)
     sender.send(TOPIC, "c")

@@ -28,7 +28,7 @@ class _Sink:
         self.gate.set()
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
-        assert self.gate.wait(10)
+        assert self.gate.wait(60)
         if self.failures:
             raise self.failures.pop(0)
         self.batches += 1

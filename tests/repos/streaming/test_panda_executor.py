@@ -53,7 +53,7 @@ def make_executor(panda: PandaServer, **more: Any) -> PandaExecutor:
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **panda.environment}
 
     def client(directory: Path | None = None) -> PandaClient:
-        return PandaClient(directory=directory, environment=environment, timeout=30.0)
+        return PandaClient(directory=directory, environment=environment, timeout=60.0)
 
     return PandaExecutor(client=client(), submitter=client, **more)
 
@@ -183,7 +183,7 @@ def test_without_a_valid_token_it_is_tried_again(panda: PandaServer, tmp_path: P
     del environment["PANDA_AUTH_ID_TOKEN"]
 
     def client(directory: Path | None = None) -> PandaClient:
-        return PandaClient(directory=directory, environment=environment, timeout=30.0)
+        return PandaClient(directory=directory, environment=environment, timeout=60.0)
 
     executor = PandaExecutor(client=client(), submitter=client)
     panda.away = True
@@ -211,7 +211,7 @@ def test_an_end_does_not_wait_for_panda(panda: PandaServer, monkeypatch: pytest.
 
     def answer(*_: Any) -> tuple[bool, str, Any]:
         asked.set()
-        release.wait(20)
+        release.wait(60)
         return True, "", "done"
 
     monkeypatch.setattr(PandaServer, "answer", answer)
@@ -226,9 +226,9 @@ def test_an_end_does_not_wait_for_panda(panda: PandaServer, monkeypatch: pytest.
 
     asker = threading.Thread(target=ask)
     asker.start()
-    assert asked.wait(20)
+    assert asked.wait(60)
     executor.close()
-    asker.join(10)
+    asker.join(60)
     assert not release.is_set() and not asker.is_alive()
     release.set()
     assert "process ended" in str(errors[0])
@@ -236,7 +236,7 @@ def test_an_end_does_not_wait_for_panda(panda: PandaServer, monkeypatch: pytest.
 
 def test_a_server_that_hangs(panda: PandaServer, monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
-    monkeypatch.setattr(PandaServer, "answer", lambda *_: (release.wait(10), "", "done"))
+    monkeypatch.setattr(PandaServer, "answer", lambda *_: (release.wait(60), "", "done"))
     client = PandaClient(environment={"PATH": os.environ["PATH"], **panda.environment}, timeout=1.5)
     with pytest.raises(TemporarilyUnavailable, match=r"no answer within 1\.5 s"):
         client.ask("task_status", task=1)

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.slow]
 MakeBus = Callable[..., StompBus]
 
 
-def wait_until(true: Callable[[], object], seconds: float = 20.0) -> None:
+def wait_until(true: Callable[[], object], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "it did not come to that"

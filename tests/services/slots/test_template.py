@@ -35,7 +35,7 @@ def test_adopted_template_is_not_ended(template: TemplateProcess) -> None:
     supervisor, slot = start_slot(template)
     supervisor.close()
     # Slots of an owner that is gone are killed, but there is a next owner.
-    assert slot.wait(10)
+    assert slot.wait(60)
     other, slot = start_slot(template)
     assert slot.alive
     slot.close()
@@ -45,7 +45,7 @@ def test_adopted_template_is_not_ended(template: TemplateProcess) -> None:
 def test_slot_ends_with_its_connection(template: TemplateProcess) -> None:
     supervisor, slot = start_slot(template)
     slot.connection.close()
-    assert slot.wait(10)
+    assert slot.wait(60)
     assert supervisor.how_exited(slot.pid, 5.0) == 70
     assert supervisor.how_exited(os.getpid(), 5.0) is None
     supervisor.close()
@@ -54,7 +54,7 @@ def test_slot_ends_with_its_connection(template: TemplateProcess) -> None:
 def test_stop_leaves_nothing(template: TemplateProcess) -> None:
     _, slot = start_slot(template)
     template.stop()
-    assert slot.wait(10)
+    assert slot.wait(60)
     assert not template.directory.exists()
     with pytest.raises(SlotUnavailable):
         template.connect(ForkSlot(number=0))
@@ -72,10 +72,10 @@ slot = supervisor.start_slot(ForkSlot(number=0), 20.0)
 print(slot.pid, supervisor.ready.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    ended = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, timeout=60, check=False)
+    ended = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, timeout=200, check=False)
     pids = [int(word) for word in ended.stdout.split()]
     assert len(pids) == 2
-    _, alive = psutil.wait_procs([psutil.Process(p) for p in pids if psutil.pid_exists(p)], timeout=10)
+    _, alive = psutil.wait_procs([psutil.Process(p) for p in pids if psutil.pid_exists(p)], timeout=60)
     assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
 
 

@@ -27,7 +27,7 @@ from services.streaming.monitor import Monitor
 from services.streaming.upkeep import Upkeep
 
 
-def until(what: Callable[[], object], seconds: float = 10.0) -> None:
+def until(what: Callable[[], object], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it did not come about"
@@ -209,7 +209,7 @@ def test_poison_holds_nobody_up_for_ever(scene: Scene, error: Exception) -> None
     for number, text in enumerate((START, END, START)):
         scene.tell(text, str(number))
     scene.agent.start()
-    until(lambda: len(scene.notes.got) == 2, seconds=20.0)
+    until(lambda: len(scene.notes.got) == 2)
     until(lambda: len(scene.inbox()) == 1)
     assert str(error) in scene.inbox()[0].refused
 
@@ -231,7 +231,7 @@ def test_leftovers_are_sent_when_it_is_quiet(scene: Scene) -> None:
     with writing(scene.engine) as connection:
         add_to_outbox(connection, RUN_TOPIC, [StfReady(namespace="epic", run_id="1")], agent="data.epic")
     scene.agent.start()
-    assert scene.notes.advanced.wait(10.0)
+    assert scene.notes.advanced.wait(120.0)
     until(lambda: len(scene.wire.sent) == 1)
 
 
@@ -269,7 +269,7 @@ def test_signs_of_life_go_on_whatever_goes_wrong(
     monkeypatch.setattr(scene.notes, "facts", lambda: {}["nothing known"])
     until(lambda: "cannot say how it is" in caplog.text)
     monkeypatch.undo()
-    until(lambda: scene.ear.reports, 15.0)
+    until(lambda: scene.ear.reports)
 
 
 def test_the_monitor_hears_how_it_is(scene: Scene) -> None:

@@ -29,7 +29,7 @@ class _Sink:
         self.gate.set()
 
     def record(self, messages: Sequence[RecordedMessage], heartbeats: Sequence[BusHeartbeat] = ()) -> None:
-        assert self.gate.wait(10)
+        assert self.gate.wait(60)
         if self.failures:
             raise self.failures.pop(0)
         if any(message.message_type == self.poison for message in messages):
@@ -159,7 +159,7 @@ class TestBuffered:
     def test_many_are_kept_at_once_in_order(self, sink: _Sink, buffered: BufferedRecorder) -> None:
         kinds = [str(number) for number in range(3000)]
         self.fill(buffered, kinds)
-        assert buffered.flush(10)
+        assert buffered.flush(60)
         assert [kept.message_type for kept in sink.messages] == kinds
         assert sink.batches < 30
 
@@ -169,7 +169,7 @@ class TestBuffered:
         monkeypatch.setattr("services.streaming.message_recorder._PAUSE", 0.01)
         sink.failures = [TemporarilyUnavailable("away")] * 3
         self.fill(buffered, ["a", "b"])
-        assert buffered.flush(10)
+        assert buffered.flush(60)
         assert [kept.message_type for kept in sink.messages] == ["a", "b"] and buffered.trouble is None
 
     def test_one_that_cannot_be_kept_takes_no_others_with_it(
@@ -177,7 +177,7 @@ class TestBuffered:
     ) -> None:
         sink.poison = "b"
         self.fill(buffered, ["a", "b", "c"])
-        assert buffered.flush(10)
+        assert buffered.flush(60)
         assert [kept.message_type for kept in sink.messages] == ["a", "c"]
 
     def test_only_so_many_wait(
@@ -190,8 +190,8 @@ class TestBuffered:
         thread.join(0.2)
         assert thread.is_alive()
         sink.gate.set()
-        thread.join(10)
-        assert buffered.flush(10) and len(sink.messages) == 50
+        thread.join(60)
+        assert buffered.flush(60) and len(sink.messages) == 50
 
     def test_at_the_end_what_came_is_kept(self, sink: _Sink, buffered: BufferedRecorder) -> None:
         self.fill(buffered, ["a"])

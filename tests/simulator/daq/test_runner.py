@@ -304,7 +304,7 @@ def test_a_stop_from_outside(bus: FakeBus, monitor: FakeMonitor, load: Callable[
     thread.start()
     bus.wait_for("run_imminent")
     runner.stop()
-    thread.join(20)
+    thread.join(120)
     assert [(result.status, result.ending) for result in results] == [
         (ExecutionStatus.TERMINATED, Ending.STOPPED)
     ]
@@ -323,7 +323,7 @@ def test_a_stop_does_not_wait_for_ever_for_the_bus(
     bus.wait_for("end_run")
     assert thread.is_alive()
     runner.stop()
-    thread.join(20)
+    thread.join(120)
     assert results[0].unsent == 5
     assert "5 messages were not sent" in str(results[0].error)
 
@@ -342,7 +342,7 @@ def test_messages_do_not_pile_up_while_the_bus_is_away(
     bus.connected = True
     bus.wait_for("stf_gen", 2000)
     runner.stop()
-    thread.join(20)
+    thread.join(120)
     assert not thread.is_alive()
     (end,) = bus.bodies("end_run")
     assert end["total_stf_files"] == len(bus.bodies("stf_gen"))
@@ -355,12 +355,12 @@ def test_what_is_being_prepared_is_over_when_the_runner_is(
 
     def begin_run(run_number: int, execution_id: str, *, at: datetime) -> None:
         begun.set()
-        go_on.wait(20)
+        go_on.wait(120)
 
     monkeypatch.setattr(monitor, "begin_run", begin_run)
     receiver = threading.Thread(target=runner._desk.receive, args=[run_workflow(params=ENDLESS)])
     receiver.start()
-    assert begun.wait(20)
+    assert begun.wait(120)
     threading.Timer(0.3, go_on.set).start()
     runner.close()
     assert [status for status, _ in monitor.endings.values()] == [ExecutionStatus.TERMINATED]

@@ -241,7 +241,7 @@ def test_a_stop_wakes_a_run_that_waits(tmp_path: Path) -> None:
     while not run.bodies:
         time.sleep(0.01)
     run.control.stop()
-    thread.join(20)
+    thread.join(120)
     assert endings == [Ending.STOPPED]
     assert [body["msg_type"] for body in run.bodies] == ["run_imminent", "end_run"]
     assert run.bodies[-1]["simulation_tick"] < 1e6
