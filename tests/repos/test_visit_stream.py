@@ -16,8 +16,9 @@ from models.errors import InvalidConfiguration, TemporarilyUnavailable
 from models.stream_claims import ClaimedEntry
 from repos.visit_stream import RedisAccess, RedisVisitStream
 
-#: Seconds after which an entry may be taken over here.
-IDLE = 1.0
+#: Seconds after which an entry may be taken over here: none of these tests
+#: takes so long, so time passes for an entry when `Stream.leave_idle` says so.
+IDLE = 300.0
 GROUP = "workers"
 
 MakeStream = Callable[..., RedisVisitStream]
@@ -51,6 +52,24 @@ class Stream:
     def pending(self) -> list[tuple[str, str, int]]:
         found = self.client.xpending_range(self.name, GROUP, "-", "+", 100)
         return [(f["message_id"], f["consumer"], f["times_delivered"]) for f in found]
+
+    def idle(self, entry_id: str) -> float:
+        """Seconds for which there was no sign of life for a pending entry."""
+        [found] = self.client.xpending_range(self.name, GROUP, entry_id, entry_id, 1)
+        return float(found["time_since_delivered"]) / 1000
+
+    def leave_idle(self, entry_id: str, seconds: float = IDLE) -> None:
+        """Have nothing heard of a pending entry for some time."""
+        [found] = self.client.xpending_range(self.name, GROUP, entry_id, entry_id, 1)
+        idle = round(seconds * 1000)
+        self.client.xclaim(self.name, GROUP, found["consumer"], 0, [entry_id], idle=idle, justid=True)
+
+    def wait_blocked(self) -> None:
+        """Wait until somebody waits for an entry."""
+        deadline = time.monotonic() + 60
+        while not self.client.info("clients")["blocked_clients"]:
+            assert time.monotonic() < deadline, "nobody waits"
+            time.sleep(0.01)
 
     def consumers(self) -> set[str]:
         return {c["name"] for c in self.client.xinfo_consumers(self.name, GROUP)}
@@ -99,11 +118,11 @@ def test_each_entry_goes_to_one_consumer_and_stays_in_the_stream(stream: Stream)
 
 def test_waiting_ends_with_an_entry(stream: Stream) -> None:
     (ours,) = _opened(stream, "ours")
-    stream.add()
-    begin = time.monotonic()
-    assert ours.read(0.9) is not None
-    # It need not wait; that it does not is what is tested.
-    assert time.monotonic() - begin < 0.9
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(lambda: next(entry for _ in range(100) if (entry := ours.read(0.9))))
+        stream.wait_blocked()
+        entry_id = stream.add()
+        assert waiting.result().entry_id == entry_id
 
 
 def test_what_was_idle_for_long_is_taken_over_once(stream: Stream) -> None:
@@ -111,7 +130,7 @@ def test_what_was_idle_for_long_is_taken_over_once(stream: Stream) -> None:
     entry_id = stream.add(groupId="g")
     dead.read(0.01)
     assert one.take_over() is None
-    time.sleep(IDLE)
+    stream.leave_idle(entry_id)
     taken = [one.take_over(), two.take_over()]
     assert taken == [ClaimedEntry(entry_id=entry_id, fields={b"groupId": b"g"}, deliveries=2), None]
     # Nothing of the dead consumer is left.
@@ -120,11 +139,9 @@ def test_what_was_idle_for_long_is_taken_over_once(stream: Stream) -> None:
 
 def test_a_consumer_with_other_entries_stays(stream: Stream) -> None:
     dead, one = _opened(stream, "dead", "one")
-    stream.add()
-    second = stream.add()
-    dead.read(0.01)
-    dead.read(0.01)
-    time.sleep(IDLE)
+    for entry_id in (stream.add(), second := stream.add()):
+        dead.read(0.01)
+        stream.leave_idle(entry_id)
     dead.refresh(second)
     assert one.take_over() is not None
     assert stream.consumers() == {"dead", "one"}
@@ -134,10 +151,10 @@ def test_signs_of_life_keep_a_claim_and_do_not_count_as_deliveries(stream: Strea
     alive, other = _opened(stream, "alive", "other")
     entry_id = stream.add()
     alive.read(0.01)
-    for _ in range(4):
-        time.sleep(IDLE / 3)
-        assert alive.refresh(entry_id)
-        assert other.take_over() is None
+    stream.leave_idle(entry_id)
+    assert alive.refresh(entry_id)
+    assert stream.idle(entry_id) < IDLE
+    assert other.take_over() is None
     assert stream.pending() == [(entry_id, "alive", 1)]
 
 
@@ -145,7 +162,7 @@ def test_a_lost_claim_is_not_taken_back(stream: Stream) -> None:
     slow, other = _opened(stream, "slow", "other")
     entry_id = stream.add()
     slow.read(0.01)
-    time.sleep(IDLE)
+    stream.leave_idle(entry_id)
     other.take_over()
     assert not slow.refresh(entry_id)
     slow.put_back(entry_id, deliveries=0, again_in=0)
@@ -163,7 +180,8 @@ def test_what_is_put_back_comes_when_it_is_to(stream: Stream) -> None:
     one.put_back(entry_id, deliveries=0, again_in=IDLE / 2)
     assert stream.pending() == [(entry_id, "one", 0)]
     assert two.take_over() is None
-    time.sleep(IDLE / 2)
+    assert IDLE / 2 <= stream.idle(entry_id) < IDLE
+    stream.leave_idle(entry_id)
     taken = two.take_over()
     assert taken is not None
     assert taken.deliveries == 1
@@ -196,7 +214,8 @@ def test_deleted_entries_are_dropped(stream: Stream) -> None:
     stream.client.xdel(stream.name, first, second)
     assert dead.recover({second: 1, third: 1}) is None
     assert [entry_id for entry_id, _, _ in stream.pending()] == [second, third]
-    time.sleep(IDLE)
+    for entry_id in (second, third):
+        stream.leave_idle(entry_id)
     taken = other.take_over()
     assert taken is not None
     assert taken.entry_id == third
@@ -241,15 +260,10 @@ def test_a_group_that_is_gone_is_made_anew(stream: Stream, caplog: pytest.LogCap
 
 
 def test_a_stream_that_goes_while_it_is_waited_for_is_made_anew(stream: Stream) -> None:
-    # So patient that Redis may take longer to answer than is waited here.
-    ours = stream.consumer("ours", claim_idle=60.0)
-    ours.open()
+    (ours,) = _opened(stream, "ours")
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(ours.read, 5.0)
-        deadline = time.monotonic() + 60
-        while not stream.client.info("clients")["blocked_clients"]:
-            assert time.monotonic() < deadline, "nobody waits"
-            time.sleep(0.01)
+        stream.wait_blocked()
         stream.client.delete(stream.name)
         assert waiting.result() is None
     entry_id = stream.add()
@@ -270,7 +284,7 @@ def test_a_redis_that_is_away_is_temporary(stream: Stream) -> None:
 def test_a_redis_that_does_not_answer_is_temporary(stream: Stream) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         port = deaf.getsockname()[1]
-        ours = stream.consumer("ours", access=RedisAccess(host="127.0.0.1", port=port))
+        ours = stream.consumer("ours", access=RedisAccess(host="127.0.0.1", port=port), claim_idle=1.0)
         with pytest.raises(TemporarilyUnavailable):
             ours.read(0.01)
 
