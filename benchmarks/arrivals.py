@@ -39,6 +39,7 @@ from services.slots.protocol import Stage
 from services.slots.state import PoolConfig
 from services.slots.supervisor import TemplateSupervisor
 from simulator.io.bucket_delivery import BucketDelivery
+from simulator.io.kafka_address import KafkaAddress
 from simulator.io.topic_writer import TopicWriter
 
 #: Notifications of other detectors, a second: a whole focal plane's.
@@ -236,7 +237,7 @@ def notified(parent: Parent) -> dict[str, Any]:
 def whenever(parent: Parent) -> dict[str, Any]:
     """Have images arrive before, during and after their announcement."""
     settings = parent.settings
-    writer = TopicWriter(bootstrap=settings.kafka_cluster or "", topic=settings.bucket_topic)
+    writer = TopicWriter(address=KafkaAddress(settings.kafka_cluster or ""), topic=settings.bucket_topic)
     delivery = BucketDelivery(
         bucket=settings.image_bucket or "", notify=writer.send, endpoint_url=settings.s3_endpoint_url
     )

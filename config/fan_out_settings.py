@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
 
-from config.broker_settings import SecurityProtocol
 from config.environment import OTHER_VARIABLES
 from config.instrument_routes import Platform
-from config.loading import Settings, given, load_settings, merge_variables, setting
+from config.kafka_login import KafkaLogin
+from config.loading import given, load_settings, merge_variables, setting
 from config.settings import ServiceSettings
 from config.stream_settings import RedisAddress, parse_redis_address
 from config.values import (
@@ -43,7 +43,7 @@ Names = Annotated[tuple[Text, ...], BeforeValidator(_words), Field(min_length=1)
 OptionalAddress = Annotated[RedisAddress | None, BeforeValidator(_address)]
 
 
-class FanOutSettings(Settings):
+class FanOutSettings(KafkaLogin):
     """Settings of the fan-out service."""
 
     supported_instruments: Names = setting(
@@ -80,27 +80,6 @@ class FanOutSettings(Settings):
         purpose="schema registry of Avro nextVisits",
         example="http://registry:8081",
         repr=False,
-    )
-    sasl_username: OptionalText = setting(
-        "SASL_USERNAME", None, purpose="user at this Kafka", example="fan-out"
-    )
-    sasl_password: SecretStr = setting(
-        "SASL_PASSWORD", SecretStr(""), purpose="that user's password", example="..."
-    )
-    sasl_mechanism: Text = setting(
-        "SASL_MECHANISM", "SCRAM-SHA-512", purpose="how that user logs in", example="SCRAM-SHA-512"
-    )
-    security_protocol: SecurityProtocol = setting(
-        "SECURITY_PROTOCOL",
-        None,
-        purpose="protocol of this Kafka instead of the usual one",
-        example="sasl_ssl",
-    )
-    kafka_verify_tls: bool = setting(
-        "PP_KAFKA_VERIFY_TLS",
-        True,
-        purpose="whether the TLS certificates of Kafka brokers are verified",
-        example="0",
     )
     message_expiration: Seconds = setting(
         "MESSAGE_EXPIRATION",
@@ -188,8 +167,7 @@ class FanOutSettings(Settings):
     @classmethod
     def check_together(cls, values: Mapping[str, Any]) -> list[str]:
         """Return what is wrong with the variables taken together."""
-        needs = {"SASL_USERNAME": ["SASL_PASSWORD"], "SASL_PASSWORD": ["SASL_USERNAME"]}
-        faults = cls.explain_missing(values, needs)
+        faults = super().check_together(values)
         if str(values.get("PLATFORM", "")).lower() == Platform.KEDA and "REDIS_HOST" not in given(values):
             faults.append(cls.explain("REDIS_HOST", "is not set but PLATFORM is keda"))
         return faults

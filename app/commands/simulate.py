@@ -15,6 +15,7 @@ from models.errors import InvalidConfiguration, TemporarilyUnavailable
 
 if TYPE_CHECKING:
     from config.instruments import InstrumentConfig
+    from simulator.io.kafka_address import KafkaAddress
     from simulator.plan import Plan
 
 #: Visits of a simulated night, unless told otherwise.
@@ -51,7 +52,11 @@ def simulate(
         ),
     ] = None,
     kafka: Annotated[
-        str | None, typer.Option(help="Kafka cluster of the topics below, host:port; without credentials.")
+        str | None,
+        typer.Option(
+            help="Kafka cluster of the topics below, host:port; user, password and TLS are a fan-out's: "
+            "SASL_USERNAME, SASL_PASSWORD, SASL_MECHANISM, SECURITY_PROTOCOL."
+        ),
     ] = None,
     bucket_topic: Annotated[
         str, typer.Option(help="Topic on which new objects in the bucket are told of; its BUCKET_TOPIC.")
@@ -147,7 +152,8 @@ def simulate(
 
       prompt-processing simulate --seed 7 --image-dir ./images --visits 5
 
-    On servers, where fan-out and service run:
+    On servers, where fan-out and service run (with the fan-out's settings, if
+    Kafka wants to know who writes):
 
       prompt-processing simulate --bucket images --kafka kafka:9092
       --next-visit-topic next-visit --schema-registry http://registry:8081
@@ -219,7 +225,7 @@ def simulate(
         bucket=bucket,
         endpoint_url=_configured("S3_ENDPOINT_URL"),
         bucket_topic=bucket_topic,
-        kafka=kafka,
+        kafka=None if kafka is None else _kafka(kafka),
         visit_topic=visit_topic,
         schema_registry=schema_registry,
     )
@@ -323,6 +329,22 @@ def _write_seed(console: Console, plan: Plan, directory: Path) -> None:
         plan.write_seed_directory(directory, report)
     console.print(
         f"{directory} is ready for `prompt-processing create-central`.", highlight=False, soft_wrap=True
+    )
+
+
+def _kafka(bootstrap: str) -> KafkaAddress:
+    """Return the cluster, and how a fan-out would log in there."""
+    from config.kafka_login import load_kafka_login
+    from simulator.io.kafka_address import KafkaAddress
+
+    login = load_kafka_login()
+    return KafkaAddress(
+        bootstrap,
+        username=login.sasl_username,
+        password=login.sasl_password.get_secret_value() or None,
+        security_protocol=login.security_protocol,
+        mechanism=login.sasl_mechanism,
+        verify=login.kafka_verify_tls,
     )
 
 

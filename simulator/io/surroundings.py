@@ -15,6 +15,7 @@ from simulator.fan_out import FanOut
 from simulator.io.bucket_delivery import BucketDelivery
 from simulator.io.cloud_events import CloudEventSender
 from simulator.io.delivery import DirectoryDelivery
+from simulator.io.kafka_address import KafkaAddress
 from simulator.io.next_visit_topic import NextVisitTopic
 from simulator.io.service_client import look_up_visit
 from simulator.io.topic_writer import TopicWriter
@@ -40,8 +41,8 @@ class Surroundings:
         S3 server of the bucket.
     bucket_topic : `str`
         Topic on which new objects are told of.
-    kafka : `str` or `None`
-        Kafka cluster of both topics.
+    kafka : `simulator.io.kafka_address.KafkaAddress` or `None`
+        Kafka cluster of both topics, and as whom to write there.
     visit_topic : `str` or `None`
         Topic of nextVisits, for a fan-out service; None posts each detector's
         visit to the service.
@@ -55,7 +56,7 @@ class Surroundings:
     bucket: str | None = None
     endpoint_url: str | None = None
     bucket_topic: str = "rubin-prompt-processing"
-    kafka: str | None = None
+    kafka: KafkaAddress | None = None
     visit_topic: str | None = None
     schema_registry: str | None = None
 
@@ -135,6 +136,6 @@ def _announcer(surroundings: Surroundings, stack: ExitStack) -> Announcer:
 
 def _writer(surroundings: Surroundings, topic: str, stack: ExitStack) -> TopicWriter:
     assert surroundings.kafka is not None
-    writer = TopicWriter(bootstrap=surroundings.kafka, topic=topic)
+    writer = TopicWriter(address=surroundings.kafka, topic=topic)
     stack.callback(writer.close)
     return writer

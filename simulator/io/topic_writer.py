@@ -8,6 +8,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from models.errors import TemporarilyUnavailable
+from simulator.io.kafka_address import KafkaAddress
 
 #: Seconds within which a message must have been taken.
 _SEND_TIMEOUT = 20.0
@@ -18,24 +19,30 @@ class TopicWriter:
 
     Parameters
     ----------
-    bootstrap : `str`
-        Addresses of brokers, ``host:port`` separated by commas.
+    address : `simulator.io.kafka_address.KafkaAddress`
+        The cluster, and as whom to write.
     topic : `str`
 
     Raises
     ------
+    models.errors.InvalidConfiguration
+        Raised if credentials are needed and not there.
     models.errors.TemporarilyUnavailable
-        Raised if no broker answers.
+        Raised if no broker answers, or none lets us in.
     """
 
-    def __init__(self, *, bootstrap: str, topic: str) -> None:
+    def __init__(self, *, address: KafkaAddress, topic: str) -> None:
         self.topic = topic
         try:
             self._producer = KafkaProducer(
-                bootstrap_servers=bootstrap.split(","), acks="all", max_block_ms=int(_SEND_TIMEOUT * 1000)
+                **address.options(), acks="all", max_block_ms=int(_SEND_TIMEOUT * 1000)
             )
         except KafkaError as error:
-            raise TemporarilyUnavailable(f"no Kafka broker answers at {bootstrap}: {error}") from error
+            # The library reports refused credentials as a cluster out of reach.
+            doubtful = "address, user, password and protocol" if address.username else "address and protocol"
+            raise TemporarilyUnavailable(
+                f"no Kafka broker answers at {address}: {error}; check {doubtful}, and that the brokers run"
+            ) from error
 
     def send(self, value: bytes, key: bytes | None = None) -> None:
         """Send a message and wait until the broker has it.

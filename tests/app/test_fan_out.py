@@ -21,6 +21,7 @@ import yaml
 
 from models.stream_entries import from_stream_entry
 from models.visits import SummitVisit
+from simulator.io.kafka_address import KafkaAddress
 from simulator.io.next_visit_topic import NextVisitTopic
 from simulator.io.topic_writer import TopicWriter
 from simulator.servers.kafka import KafkaServer
@@ -47,7 +48,7 @@ class World:
         self.log = scratch / "log"
         self.topic = unique_name()
         kafka.create_topic(self.topic)
-        self._writer = TopicWriter(bootstrap=kafka.bootstrap, topic=self.topic)
+        self._writer = TopicWriter(address=KafkaAddress(kafka.bootstrap), topic=self.topic)
         self.metrics_port = free_port()
         self.stream = unique_name()
 
@@ -98,7 +99,7 @@ class World:
             process.wait()
 
     def ask(self, path: str) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.metrics_port}{path}", trust_env=False, timeout=10)
+        return httpx.get(f"http://127.0.0.1:{self.metrics_port}{path}", trust_env=False, timeout=60)
 
     def logged(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]

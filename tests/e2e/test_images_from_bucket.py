@@ -24,6 +24,7 @@ from services.images import ImageAwaiter
 from services.slots.protocol import ProcessVisit, Stage
 from services.visit_state import VisitState
 from simulator.io.bucket_delivery import BucketDelivery
+from simulator.io.kafka_address import KafkaAddress
 from simulator.io.topic_writer import TopicWriter
 from simulator.servers.kafka import KafkaServer
 from simulator.servers.s3 import S3Server
@@ -65,7 +66,7 @@ class Site:
         self.topic = unique_name("images-")
         s3.create_bucket(self.bucket)
         kafka.create_topic(self.topic)
-        self.writer = TopicWriter(bootstrap=kafka.bootstrap, topic=self.topic)
+        self.writer = TopicWriter(address=KafkaAddress(kafka.bootstrap), topic=self.topic)
         self.delivery = BucketDelivery(
             bucket=self.bucket, notify=self.writer.send, endpoint_url=s3.endpoint_url
         )

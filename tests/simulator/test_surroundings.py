@@ -20,6 +20,7 @@ from kafka import KafkaConsumer
 
 from config.instruments import InstrumentConfig
 from models.errors import TemporarilyUnavailable
+from simulator.io.kafka_address import KafkaAddress
 from simulator.io.surroundings import Surroundings, observatory_in
 from simulator.observing import Timing
 from simulator.plan import Plan
@@ -88,12 +89,14 @@ def test_a_visit_on_servers(
     bucket, visits, notices = unique_name(), kafka.create_topic(unique_name()), unique_name()
     s3.create_bucket(bucket)
     kafka.create_topic(notices)
+    # Once as anybody, once as somebody.
+    named = KafkaAddress(kafka.sasl_bootstrap, username=kafka.username, password=kafka.password)
     surroundings = Surroundings(
         url=service,
         bucket=bucket,
         endpoint_url=s3.endpoint_url,
         bucket_topic=notices,
-        kafka=kafka.bootstrap,
+        kafka=KafkaAddress(kafka.bootstrap) if avro else named,
         visit_topic=visits,
         schema_registry=schema_registry.url if avro else None,
     )
@@ -132,7 +135,9 @@ def decoded(message: bytes, registry: SchemaRegistryServer) -> dict[str, object]
 
 def test_a_cluster_that_is_away(tmp_path: Path) -> None:
     nobody = f"127.0.0.1:{free_port()}"
-    surroundings = Surroundings(url="http://h", image_dir=tmp_path, kafka=nobody, visit_topic="visits")
+    surroundings = Surroundings(
+        url="http://h", image_dir=tmp_path, kafka=KafkaAddress(nobody), visit_topic="visits"
+    )
     with (
         pytest.raises(TemporarilyUnavailable, match=f"no Kafka broker answers at {nobody}"),
         observatory_in(surroundings),
@@ -140,11 +145,26 @@ def test_a_cluster_that_is_away(tmp_path: Path) -> None:
         pass
 
 
+def test_a_cluster_that_does_not_let_us_in(tmp_path: Path, kafka: KafkaServer) -> None:
+    stranger = KafkaAddress(kafka.sasl_bootstrap, username=kafka.username, password="guess")
+    surroundings = Surroundings(url="http://h", image_dir=tmp_path, kafka=stranger, visit_topic="visits")
+    with (
+        pytest.raises(TemporarilyUnavailable, match=f"as {kafka.username}.* check address, user") as caught,
+        observatory_in(surroundings),
+    ):
+        pass
+    assert "guess" not in str(caught.value)
+
+
 def test_a_registry_that_is_away(tmp_path: Path, kafka: KafkaServer) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
     topic = kafka.create_topic(unique_name())
     surroundings = Surroundings(
-        url="http://h", image_dir=tmp_path, kafka=kafka.bootstrap, visit_topic=topic, schema_registry=nobody
+        url="http://h",
+        image_dir=tmp_path,
+        kafka=KafkaAddress(kafka.bootstrap),
+        visit_topic=topic,
+        schema_registry=nobody,
     )
     with (
         pytest.raises(TemporarilyUnavailable, match=f"the schema registry at {nobody}"),
@@ -161,7 +181,7 @@ def test_a_topic_that_is_missing(
     monkeypatch.setattr(simulator.io.topic_writer, "_SEND_TIMEOUT", 2.0)
     missing = unique_name()
     surroundings = Surroundings(
-        url="http://h", image_dir=tmp_path, kafka=kafka.bootstrap, visit_topic=missing
+        url="http://h", image_dir=tmp_path, kafka=KafkaAddress(kafka.bootstrap), visit_topic=missing
     )
     with (
         observatory_in(surroundings, timing=Timing(lead=0.1, exposure=0.1)) as observatory,

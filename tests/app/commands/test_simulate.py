@@ -12,8 +12,10 @@ import pytest
 import simulator.io.service_client
 import simulator.io.surroundings
 from app.commands.simulate import simulate
+from config.kafka_login import KafkaLogin
 from config.settings import PROJECT
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
+from simulator.io.kafka_address import KafkaAddress
 from simulator.io.surroundings import Surroundings
 from simulator.observing import Timing, VisitReport
 from simulator.plan import Plan
@@ -53,6 +55,8 @@ def observatory(monkeypatch: pytest.MonkeyPatch) -> Observatory:
     made = Observatory()
     monkeypatch.setattr(simulator.io.surroundings, "observatory_in", made.observatory_in)
     monkeypatch.setattr(simulator.io.service_client, "is_ready", lambda _: made.ready)
+    for name in KafkaLogin.variables():
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("PP_TOKEN", raising=False)
     monkeypatch.delenv("S3_ENDPOINT_URL", raising=False)
     monkeypatch.delenv("PP_SETTINGS_FILE", raising=False)
@@ -129,10 +133,40 @@ def test_servers(observatory: Observatory) -> None:
         bucket="raws",
         endpoint_url="http://s3:1",
         bucket_topic="rubin-prompt-processing",
-        kafka="k:1",
+        kafka=KafkaAddress("k:1"),
         visit_topic="visits",
         schema_registry="http://r:1",
     )
+
+
+def test_kafka_that_wants_to_know_who_writes(observatory: Observatory, tmp_path: Path) -> None:
+    # As the fan-out is told, which reads what is written here.
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(
+        "RUBIN_INSTRUMENT: DemoCam\nSASL_USERNAME: common\nwriter: {KAFKA_USERNAME: w}\n"
+        "fan-out: {SASL_USERNAME: observer, SASL_MECHANISM: PLAIN, SECURITY_PROTOCOL: SASL_SSL, "
+        "PP_KAFKA_VERIFY_TLS: 0}\n"
+    )
+    arguments = ("--image-dir", tmp_path, "--kafka", "k:1", "--next-visit-topic", "v", "--detectors", 1)
+    result = run(simulate, *arguments, PP_SETTINGS_FILE=str(settings), SASL_PASSWORD="secret")
+    assert result.exit_code == 0, result.output
+    assert observatory.surroundings is not None
+    assert observatory.surroundings.kafka == KafkaAddress(
+        "k:1",
+        username="observer",
+        password="secret",
+        security_protocol="sasl_ssl",
+        mechanism="PLAIN",
+        verify=False,
+    )
+    assert "secret" not in repr(observatory.surroundings)
+
+
+def test_a_user_without_a_password(observatory: Observatory, tmp_path: Path) -> None:
+    arguments = ("--image-dir", tmp_path, "--kafka", "k:1", "--next-visit-topic", "v", "--detectors", 1)
+    result = run(simulate, *arguments, SASL_USERNAME="observer")
+    assert isinstance(result.exception, InvalidConfiguration)
+    assert "SASL_PASSWORD: is not set but SASL_USERNAME is" in str(result.exception)
 
 
 @pytest.mark.parametrize(
