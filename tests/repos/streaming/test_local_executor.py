@@ -150,12 +150,20 @@ def test_a_task_for_a_dataset_as_it_is(place: Place) -> None:
 def test_a_payload_that_takes_too_long_is_killed_with_all_it_started(place: Place) -> None:
     place.dataset.attach(1)
     place.dataset.open = False
-    executor = place.executor("sh -c 'trap \"\" TERM; sleep 987 & echo $! > /dev/stderr; wait'", timeout=0.3)
-    task_id = executor.submit(TASK)
-    assert ended(executor, task_id) is TaskState.FAILED
-    (job,) = all_jobs(executor, task_id)
-    assert job.error == "the payload was killed after 0.3 s"
-    child = int((place.outputs / ".failed" / FIRST / "job.log").read_text())
+    children = place.directory / "children"
+    # The first comes to its end too soon only if the machine is busy.
+    for timeout in (0.3, 3.0, 30.0):
+        executor = place.executor(
+            f"sh -c 'trap \"\" TERM; sleep 987 & echo $! > {children}; wait'", timeout=timeout
+        )
+        task_id = executor.submit(TASK)
+        assert ended(executor, task_id) is TaskState.FAILED
+        (job,) = all_jobs(executor, task_id)
+        assert job.error == f"the payload was killed after {timeout:g} s"
+        if children.exists():
+            break
+        executor.close()
+    child = int(children.read_text())
     until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie")
 
 
@@ -383,7 +391,7 @@ place.dataset.attach(1, 2, 3)
 place.dataset.open = False
 executor = place.executor(sys.argv[2])
 executor.submit(TASK)
-time.sleep(60)
+time.sleep(200)
 """
 
 

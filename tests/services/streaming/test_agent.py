@@ -21,7 +21,8 @@ from repos.streaming.database import create_streaming_engine
 from repos.streaming.journal import AgentJournal, add_to_outbox
 from repos.streaming.tables import INBOX, OUTBOX
 from services.outbox import OutboxDrain
-from services.streaming.agent import Agent, AgentFacts, take_name
+from services.streaming.agent import Agent, take_name
+from services.streaming.agent_logic import AgentFacts
 from services.streaming.bus import BusSender
 from services.streaming.monitor import Monitor
 from services.streaming.upkeep import Upkeep
@@ -88,6 +89,7 @@ class Notes:
         self.poison: dict[str, Exception] = {}
         self.recovered = 0
         self.advanced = threading.Event()
+        self.finished = False
 
     def receive(self, messages: Sequence[Message]) -> None:
         if self.failures:
@@ -103,6 +105,9 @@ class Notes:
 
     def recover(self) -> None:
         self.recovered += 1
+
+    def finish(self, timeout: float) -> None:
+        self.finished = True
 
     def facts(self) -> AgentFacts:
         return AgentFacts(current_stf_count=len(self.got))
@@ -274,17 +279,13 @@ def test_signs_of_life_go_on_whatever_goes_wrong(
 
 def test_the_monitor_hears_how_it_is(scene: Scene) -> None:
     scene.agent.start()
-    until(lambda: scene.ear.reports)
-    first = scene.ear.reports[0]
-    assert (first.operational_state, first.status, first.mq_connected) == (
-        AgentState.READY,
-        AgentStatus.OK,
-        True,
-    )
+    until(lambda: scene.ear.reports and scene.ear.reports[-1].operational_state is AgentState.READY)
+    ready = scene.ear.reports[-1]
+    assert (ready.status, ready.mq_connected) == (AgentStatus.OK, True)
     scene.wire.connected = False
     until(lambda: scene.ear.reports[-1].operational_state is AgentState.STARTING)
     assert scene.ear.reports[-1].status is AgentStatus.WARNING
-    scene.agent.stop(5.0)
+    scene.agent.stop(60.0)
     assert scene.ear.reports[-1].status.value == "EXITED"
 
 

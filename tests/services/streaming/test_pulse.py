@@ -49,8 +49,22 @@ class Scene:
             role="DATA",
             subscription="data-agent-al-7-/topic/epictopic",
             monitor=cast("Monitor", self.ear),
-            describe=lambda: self.state,
+            describe=self._describe,
+            interval=1000.0,
         )
+        self._looks = 0
+
+    def _describe(self) -> AgentReport:
+        self._looks += 1
+        return self.state
+
+    def look_on(self) -> None:
+        """Wait until the pulse has looked at the agent some more times."""
+        looks = self._looks + 5
+        deadline = time.monotonic() + 60.0
+        while self._looks < looks:
+            assert time.monotonic() < deadline, "it does not look"
+            time.sleep(0.005)
 
 
 @pytest.fixture
@@ -66,7 +80,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
 def test_what_does_not_change_is_told_once(scene: Scene) -> None:
     scene.pulse.start()
     scene.ear.wait_for(1)
-    time.sleep(0.1)
+    scene.look_on()
     assert len(scene.ear.reports) == 1
     assert scene.ear.subscriptions == ["data-agent-al-7-/topic/epictopic"]
     scene.state = scene.state.model_copy(update={"operational_state": AgentState.PROCESSING})
@@ -77,15 +91,16 @@ def test_what_does_not_change_is_told_once(scene: Scene) -> None:
 
 
 def test_counts_are_told_now_and_then(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_AT_WORK", 1000.0)
     scene.pulse.start()
     scene.ear.wait_for(1)
     scene.state = scene.state.model_copy(update={"total_stf_processed": 1})
-    time.sleep(0.1)
+    scene.look_on()
     assert len(scene.ear.reports) == 1, "files come by the second"
     monkeypatch.setattr(module, "_AT_WORK", 0.0)
     scene.ear.wait_for(2)
     assert scene.ear.reports[-1].total_stf_processed == 1
-    time.sleep(0.1)
+    scene.look_on()
     assert len(scene.ear.reports) == 2
 
 
