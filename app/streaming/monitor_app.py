@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["SERVICE", "create_monitor_app"]
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from http import HTTPStatus
 from zoneinfo import ZoneInfo
 
@@ -12,9 +12,11 @@ from flask import Blueprint, Flask, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import HTTPException
 
+from app.streaming.monitor_openapi import monitor_document
 from app.streaming.monitor_service import MonitorService
 from app.streaming.rest.answers import MAX_BODY, answer
 from app.streaming.rest.blueprint import create_rest_blueprint, http_error, unavailable, unexpected
+from app.streaming.rest.specs import resource_views
 from app.streaming.rest.stream import MessageStream
 from models.errors import TemporarilyUnavailable
 from repos.streaming.monitor_store import MonitorStore
@@ -32,7 +34,8 @@ def create_monitor_app(
     zone: ZoneInfo,
     token: str | None = None,
     jobs: JobSource | None = None,
-    pages: Iterable[Blueprint] = (),
+    pages: Sequence[Blueprint] = (),
+    version: str = "",
 ) -> Flask:
     """Build the application; its service is not started.
 
@@ -47,9 +50,17 @@ def create_monitor_app(
     token : `str`, optional
         Of those who write.
     jobs : `services.streaming.workflow_records.JobSource`, optional
-    pages : iterable of `flask.Blueprint`, optional
+    pages : sequence of `flask.Blueprint`, optional
         Pages for people.
+    version : `str`, optional
+        Of the software.
     """
+    document = monitor_document(
+        version,
+        views=resource_views(store, zone=zone),
+        has_token=token is not None,
+        has_pages=bool(pages),
+    )
     app = Flask("app.web")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
@@ -78,6 +89,7 @@ def create_monitor_app(
     app.add_url_rule("/health", view_func=health)
     app.add_url_rule("/ready", view_func=ready)
     app.add_url_rule("/metrics", view_func=metrics)
+    app.add_url_rule("/openapi.json", "openapi", lambda: document)
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(TemporarilyUnavailable, unavailable)
     app.register_error_handler(Exception, unexpected)

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["create_monitor"]
 
 import hashlib
+from importlib import metadata
 
 from flask import Flask
 
@@ -50,4 +51,12 @@ def create_monitor(settings: StreamingSettings) -> Flask:
         token=settings.api_token.get_secret_value() or None,
         jobs=jobs,
         pages=[streaming_pages(lambda: store, jobs=jobs)],
+        version=_version(),
     )
+
+
+def _version() -> str:
+    try:
+        return metadata.version("prompt-processing")
+    except metadata.PackageNotFoundError:
+        return "not installed"

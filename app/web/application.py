@@ -78,7 +78,9 @@ class _Routes:
     def __init__(self, service: PromptService, *, has_streaming: bool) -> None:
         self._service = service
         self._has_streaming = has_streaming
-        self._document = openapi_document(service.version, has_token=service.token is not None)
+        self._document = openapi_document(
+            service.version, has_token=service.token is not None, has_streaming=has_streaming
+        )
 
     def next_visit(self) -> Response:
         """Process a visit."""

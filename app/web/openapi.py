@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from app.streaming.pages.openapi import page_paths
 from app.web.problems import PROBLEM_TYPE, Problem
 from app.web.schemas import Health, Readiness, VisitAnswer, VisitList, VisitQuery, VisitReport
 from models.visits import FannedOutVisit
@@ -31,7 +32,7 @@ _TOO_LONG = {
 }
 
 
-def openapi_document(version: str, *, has_token: bool) -> dict[str, Any]:
+def openapi_document(version: str, *, has_token: bool, has_streaming: bool = False) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document.
 
     Parameters
@@ -40,6 +41,8 @@ def openapi_document(version: str, *, has_token: bool) -> dict[str, Any]:
         Of the software.
     has_token : `bool`
         Whether visits must come with a token.
+    has_streaming : `bool`, optional
+        Whether there are pages of the streaming workflow.
     """
     answers: list[type[BaseModel]] = [VisitAnswer, VisitReport, VisitList, Health, Readiness, Problem]
     _, serialised = models_json_schema(
@@ -106,6 +109,8 @@ def openapi_document(version: str, *, has_token: bool) -> dict[str, Any]:
         },
         "components": {"schemas": schemas},
     }
+    if has_streaming:
+        document["paths"] |= page_paths(home=False)
     if has_token:
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     return document

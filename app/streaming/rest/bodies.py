@@ -50,6 +50,12 @@ def _agent_status(value: str) -> str:
     return value
 
 
+_StfStatus = Annotated[Name, AfterValidator(_stf_status), Field(json_schema_extra={"enum": [*StfStatus]})]
+_AgentStatus = Annotated[
+    Name, AfterValidator(_agent_status), Field(json_schema_extra={"enum": [*AgentStatus]})
+]
+
+
 class Body(BaseModel):
     """Fields of one row."""
 
@@ -125,7 +131,7 @@ class StfFileBody(Body):
     machine_state: Name = "physics"
     file_size_bytes: Count | None = None
     checksum: Free | None = None
-    status: Annotated[Name, AfterValidator(_stf_status)] = "registered"
+    status: _StfStatus = "registered"
     metadata: Json = Field(default_factory=dict)
     workflow_id: Uuid | None = None
     daq_state: Free | None = None
@@ -144,7 +150,7 @@ class FileChange(Body):
     """A change of one file among several."""
 
     file_id: Uuid
-    status: Annotated[Name, AfterValidator(_stf_status)]
+    status: _StfStatus
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -250,7 +256,7 @@ class AgentBody(HeartbeatBody):
     """An agent."""
 
     agent_type: Annotated[Name, Field(max_length=20)] = "other"
-    status: Annotated[Name, AfterValidator(_agent_status)] = "UNKNOWN"
+    status: _AgentStatus = "UNKNOWN"
     last_heartbeat: Moment | None = None
     last_stf_processed: Moment | None = None
 

@@ -79,15 +79,19 @@ class Views:
     spec : `RowViews`
     zone : `zoneinfo.ZoneInfo`
         That of times without one.
+
+    Attributes
+    ----------
+    spec : `RowViews`
     """
 
     def __init__(self, spec: RowViews, *, zone: ZoneInfo) -> None:
-        self._spec = spec
+        self.spec = spec
         self._zone = zone
 
     def register(self, blueprint: Blueprint) -> None:
         """Add the views to a blueprint."""
-        path = self._spec.path
+        path = self.spec.path
         rules: list[tuple[str, str, Callable[..., Response]]] = [
             (f"/{path}/", "GET", self.list_rows),
             (f"/{path}/", "POST", self.create),
@@ -102,7 +106,7 @@ class Views:
 
     def list_rows(self) -> Response:
         """List rows."""
-        listing = self._spec.listing
+        listing = self.spec.listing
         query = validated(listing.query, request.args.to_dict(), zone=self._zone)
         wanted = query.model_dump(exclude_none=True)
         names = {"start_time": "start", "end_time": "end", "message_type": "message_types"}
@@ -130,25 +134,25 @@ class Views:
     def create(self) -> Response:
         """Add a row."""
         values = self.new_row(read_body())
-        return answer(self.shown(self._spec.store.add(values)), HTTPStatus.CREATED)
+        return answer(self.shown(self.spec.store.add(values)), HTTPStatus.CREATED)
 
     def retrieve(self, key: str) -> Response:
         """Return a row."""
-        row = None if (known := self._key(key)) is None else self._spec.store.get(known)
+        row = None if (known := self._key(key)) is None else self.spec.store.get(known)
         return not_found() if row is None else answer(self.shown(row))
 
     def patch(self, key: str) -> Response:
         """Change some fields of a row."""
-        return self._change(key, partial(self._spec.body))
+        return self._change(key, partial(self.spec.body))
 
     def put(self, key: str) -> Response:
         """Change all fields of a row."""
-        return self._change(key, self._spec.body)
+        return self._change(key, self.spec.body)
 
     def delete(self, key: str) -> Response:
         """Remove a row."""
         known = self._key(key)
-        if known is None or not self._spec.store.remove(known):
+        if known is None or not self.spec.store.remove(known):
             return not_found()
         return without_content()
 
@@ -157,12 +161,12 @@ class Views:
         if known is None:
             return not_found()
         body = validated(model, read_body(), zone=self._zone)
-        values = body.model_dump(exclude_unset=model is not self._spec.body)
+        values = body.model_dump(exclude_unset=model is not self.spec.body)
         # What names the row stays, and so does what nobody can write.
-        values.pop(self._spec.store.key.name, None)
-        if "updated_at" in self._spec.store.table.columns:
+        values.pop(self.spec.store.key.name, None)
+        if "updated_at" in self.spec.store.table.columns:
             values["updated_at"] = datetime.now(UTC)
-        row = self._spec.store.change(known, values)
+        row = self.spec.store.change(known, values)
         return not_found() if row is None else answer(self.shown(row))
 
     def new_row(self, body: Any) -> Row:
@@ -173,8 +177,8 @@ class Views:
         app.streaming.rest.answers.BadFields
             Raised if a field is missing or wrong.
         """
-        fields = validated(self._spec.body, body, zone=self._zone)
-        return fields.model_dump() | self._spec.body.fixed()
+        fields = validated(self.spec.body, body, zone=self._zone)
+        return fields.model_dump() | self.spec.body.fixed()
 
     def new_rows(self, bodies: list[Any]) -> list[Row]:
         """Read rows.
@@ -199,11 +203,11 @@ class Views:
 
     def shown(self, row: Mapping[str, Any]) -> Row:
         """Return what is answered of a row."""
-        return {name: value for name, value in row.items() if name not in self._spec.hidden}
+        return {name: value for name, value in row.items() if name not in self.spec.hidden}
 
     def _key(self, text: str) -> Any:
         try:
-            key = self._spec.read_key(text)
+            key = self.spec.read_key(text)
         except ValueError:
             return None
         # No database has these.

@@ -102,14 +102,21 @@ Name = Annotated[
     BeforeValidator(_string),
     AfterValidator(_not_blank),
     AfterValidator(_storable),
-    Field(max_length=LONGEST_NAME),
+    Field(max_length=LONGEST_NAME, json_schema_extra={"minLength": 1}),
 ]
 #: Text that may name something.
 Label = Annotated[str, BeforeValidator(_string), AfterValidator(_storable), Field(max_length=LONGEST_NAME)]
 #: Text of any length.
 Free = Annotated[str, BeforeValidator(_string), AfterValidator(_storable)]
-Integer = Annotated[int, BeforeValidator(_integer)]
-Count = Annotated[int, BeforeValidator(_integer), AfterValidator(_not_negative)]
+Integer = Annotated[
+    int, BeforeValidator(_integer), Field(json_schema_extra={"minimum": -_MAX, "maximum": _MAX})
+]
+Count = Annotated[
+    int,
+    BeforeValidator(_integer),
+    AfterValidator(_not_negative),
+    Field(json_schema_extra={"minimum": 0, "maximum": _MAX}),
+]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 #: Aware, UTC.
 Moment = Annotated[datetime, BeforeValidator(_moment)]

@@ -180,6 +180,39 @@ def test_under_gunicorn(start: Callable[..., _Process]) -> None:
 
 
 @pytest.mark.slow
+def test_answers_conform(start: Callable[..., _Process], tmp_path: Path) -> None:
+    """Schemathesis finds no 5xx and no answer that is not described."""
+    for directory in (tmp_path, tmp_path / "embedded"):
+        # Without an agent's database there are no jobs to ask for.
+        directory.mkdir(exist_ok=True)
+        create_streaming_engine(f"sqlite:///{directory}/processing-agent.db").dispose()
+    process = start(SWF_API_TOKEN="secret")
+    until(process.ready, 60.0)
+    checks = ("status_code", "content_type", "response_headers", "response_schema")
+    command = [
+        sys.executable,
+        "-m",
+        "schemathesis.cli",
+        "run",
+        f"{process.url}/openapi.json",
+        f"--checks=not_a_server_error,{','.join(f'{check}_conformance' for check in checks)}",
+        # It lasts for a quarter of an hour.
+        "--exclude-path=/api/messages/stream/",
+        "--phases=fuzzing",
+        "--max-examples=2",
+        "--suppress-health-check=all",
+        "--generation-database=:memory:",
+        "--seed=1",
+        "--no-color",
+        "--header=Authorization: Bearer secret",
+    ]
+    ran = subprocess.run(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout[-5000:]
+
+
+@pytest.mark.slow
 @pytest.mark.servers
 def test_with_a_broker_nothing_is_missed(start: Callable[..., _Process], activemq: ActiveMQServer) -> None:
     topic = f"/topic/monitor{time.time_ns()}"

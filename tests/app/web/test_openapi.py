@@ -24,6 +24,11 @@ def test_token_is_described_only_if_there_is_one() -> None:
     assert "securitySchemes" not in document["components"]
 
 
+def test_pages_of_the_streaming_workflow_are_described_where_they_are() -> None:
+    assert "/streaming" not in openapi_document("1", has_token=False)["paths"]
+    assert "/streaming" in openapi_document("1", has_token=False, has_streaming=True)["paths"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("token", [None, "s3cret"])
 def test_answers_conform(
