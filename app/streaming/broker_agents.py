@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from app.streaming.supervisor import Program, Supervisor
+from app.streaming.supervisord_file import agents_place
 from config.server_settings import server_environment
 from config.streaming.sections import AGENTS, check_agents
 from config.streaming.settings import StreamingSettings
@@ -29,6 +30,8 @@ _MONITOR_URL = StreamingSettings.model_fields["monitor_url"].default
 _AGENTS_FILE = "agents.toml"
 #: Seconds between looks, and until agents that are not ready are an error.
 _GLANCE, _READY = 0.25, 90.0
+#: Processes that a program may have had until it is ready.
+_LIVES = 3
 #: States from which supervisord does not bring a program back.
 _LOST = ("FATAL", "EXITED", "STOPPED", "UNKNOWN")
 
@@ -38,6 +41,7 @@ def write_agents_file(config: TestbedConfig, directory: Path) -> Path:
     namespace and container, whatever files and options these come from.
     """
     container = config.container or directory / "stf"
+    place = agents_place(directory, config.namespace)
     processing = {**config.values.get("prompt_processing", {}), "container": str(container)}
     lines = ["# Made by `testbed run`.", "[testbed]", f"namespace = {json.dumps(config.namespace)}"]
     # Strings and numbers are written in JSON as in TOML.
@@ -46,8 +50,8 @@ def write_agents_file(config: TestbedConfig, directory: Path) -> Path:
         "[prompt_processing]",
         *(f"{key} = {json.dumps(value)}" for key, value in processing.items()),
     ]
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / _AGENTS_FILE
+    place.mkdir(parents=True, exist_ok=True)
+    path = place / _AGENTS_FILE
     path.write_text("\n".join(lines) + "\n")
     return path
 
@@ -124,8 +128,7 @@ class AgentPrograms:
         """End a supervisord that has nothing to do: its environment is old."""
         if not self._supervisor.reachable:
             return
-        alive = [program.name for program in self._supervisor.programs().values() if program.alive]
-        if alive:
+        if alive := self._supervisor.alive():
             raise TemporarilyUnavailable(
                 f"{', '.join(alive)} run under supervisord already; end them with `testbed stop --agents`, "
                 "or use them with --use-running"
@@ -151,9 +154,17 @@ class AgentPrograms:
         self, names: Sequence[str], missing: Callable[[Mapping[str, Program]], Mapping[str, str]]
     ) -> None:
         deadline = time.monotonic() + _READY
+        lives: dict[str, set[int]] = {name: set() for name in names}
         while True:
             programs = self._supervisor.programs()
-            lost = [programs[name] for name in names if programs[name].state in _LOST]
+            for name in names:
+                lives[name].add(programs[name].pid)
+            # One that takes a while to fail is brought back for ever.
+            lost = [
+                programs[name]
+                for name in names
+                if programs[name].state in _LOST or len(lives[name] - {0}) > _LIVES
+            ]
             if lost:
                 raise TemporarilyUnavailable(
                     f"{lost[0].name} does not stay: {lost[0].problem}. Its log ends:\n{lost[0].tail()}"

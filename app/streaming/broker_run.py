@@ -17,8 +17,8 @@ from app.streaming.broker_link import BrokerLink, linked
 from app.streaming.following import follow
 from app.streaming.run_summary import RunSummary
 from app.streaming.supervisor import Supervisor
+from app.streaming.supervisord_file import agents_place, find_supervisord_file, write_supervisord_file
 from app.streaming.workplace import logged_to
-from config.settings import PROJECT
 from config.streaming.settings import StreamingSettings
 from config.streaming.testbed import TestbedConfig, load_testbed_config
 from models.errors import TemporarilyUnavailable
@@ -28,8 +28,6 @@ from repos.streaming.database import create_streaming_engine
 from repos.streaming.embedded_catalogue import EmbeddedCatalogue
 from services.streaming.catalogue import Catalogue
 
-#: The file for supervisord, in the working directory or the project's.
-_FILE = "agents.supervisord.conf"
 #: Seconds until a command without effect is an error.
 _EFFECT = 30.0
 _GLANCE = 0.1
@@ -81,7 +79,7 @@ def run_over_broker(
     """
     begin = time.monotonic()
     config = load_testbed_config(asked, settings=settings, parameters=parameters)
-    supervisor = None if use_running else Supervisor(_supervisord_file())
+    supervisor = None if use_running else _own_supervisor(settings, config.namespace)
     with logged_to(settings.testbed_directory, settings.log_levels), linked(settings) as link:
         programs = None
         try:
@@ -162,7 +160,7 @@ def stop_over_broker(
         Raised if nobody serves the namespace, or nothing runs in it.
     """
     asked = load_testbed_config(settings=settings, parameters={"namespace": namespace}).namespace
-    supervisor = Supervisor(_supervisord_file()) if agents else None
+    supervisor = _running_supervisor(settings, asked) if agents else None
     try:
         ended = _end_runs(settings, asked, execution)
         console.print(f"Ended: {', '.join(sorted(ended))}.", highlight=False, markup=False)
@@ -254,6 +252,32 @@ def _catalogue(settings: StreamingSettings) -> Catalogue | None:
         return None
 
 
-def _supervisord_file() -> Path:
-    own = Path.cwd() / _FILE
-    return own if own.is_file() else PROJECT / _FILE
+def _own_supervisor(settings: StreamingSettings, namespace: str) -> Supervisor:
+    """Return the supervisord of a directory and namespace."""
+    file = find_supervisord_file()
+    _check_not_by_hand(Supervisor(file), settings)
+    return Supervisor(write_supervisord_file(file, agents_place(settings.testbed_directory, namespace)))
+
+
+def _check_not_by_hand(supervisor: Supervisor, settings: StreamingSettings) -> None:
+    """Check that nobody started the agents of a directory by hand."""
+    if not supervisor.reachable:
+        return
+    directory = supervisor.variable("PP_TESTBED_DIRECTORY") or supervisor.file.parent / "testbed-out"
+    if Path(directory) == settings.testbed_directory and (alive := supervisor.alive()):
+        raise TemporarilyUnavailable(
+            f"{', '.join(alive)} run under supervisord already, started by hand; "
+            f"use them with --use-running, end them with `supervisorctl -c {supervisor.file} shutdown`, "
+            "or choose another place by --directory"
+        )
+
+
+def _running_supervisor(settings: StreamingSettings, namespace: str) -> Supervisor:
+    """Return the supervisord of a directory and namespace; if it does not run,
+    the one that is started by hand.
+    """
+    file = find_supervisord_file()
+    own = agents_place(settings.testbed_directory, namespace) / file.name
+    if own.exists() and (supervisor := Supervisor(own)).reachable:
+        return supervisor
+    return Supervisor(file)

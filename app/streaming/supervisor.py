@@ -19,6 +19,7 @@ from xmlrpc.client import Fault, ServerProxy
 import psutil
 from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped]
 
+from app.streaming.supervisord_file import read_supervisord_file
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
 
 #: Seconds that supervisord has to come or go.
@@ -85,13 +86,11 @@ class Supervisor:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        parser = configparser.RawConfigParser(inline_comment_prefixes=(";",))
         try:
-            if not parser.read(file):
-                raise InvalidConfiguration(f"{file}: there is no such file; supervisord cannot be started")
-            self._socket = parser.get("unix_http_server", "file").replace("%(here)s", str(file.parent))
+            socket = read_supervisord_file(file).get("unix_http_server", "file")
         except configparser.Error as error:
             raise InvalidConfiguration(f"{file}: no configuration of supervisord: {error}") from error
+        self._socket = socket.replace("%(here)s", str(file.parent))
 
     @property
     def reachable(self) -> bool:
@@ -101,6 +100,20 @@ class Supervisor:
                 return bool(ask.getState())
         except TemporarilyUnavailable:
             return False
+
+    def alive(self) -> list[str]:
+        """Return the names of programs that run or are about to."""
+        return [program.name for program in self.programs().values() if program.alive]
+
+    def variable(self, name: str) -> str | None:
+        """Return a variable of the environment that its programs inherit; None
+        if it does not run or nobody can say.
+        """
+        try:
+            with self._asking() as ask:
+                return psutil.Process(int(ask.getPID())).environ().get(name)
+        except (TemporarilyUnavailable, psutil.Error, OSError):
+            return None
 
     def launch(self, environment: Mapping[str, str]) -> None:
         """Start it, and wait until it answers.

@@ -1,16 +1,17 @@
-"""The directory of a testbed, which one process has to itself."""
+"""The directory of a testbed, in which each has something to itself."""
 
 from __future__ import annotations
 
-__all__ = ["Workplace", "logged_to", "running_testbed"]
+__all__ = ["Workplace", "logged_to", "running_testbed", "the_only_agent"]
 
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
+from urllib.parse import quote
 
 from app.logging import configure_logging
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
@@ -49,24 +50,12 @@ class Workplace:
         return self.directory / _CONTAINER
 
     def __enter__(self) -> Self:
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            lock = (self.directory / _LOCK).open("a+")
-        except OSError as error:
-            raise InvalidConfiguration(f"the testbed's directory cannot be used: {error}") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            holder = lock.read().strip() or "unknown"
-            lock.close()
+        lock = _locked(self.directory, _LOCK)
+        if isinstance(lock, str):
             raise TemporarilyUnavailable(
-                f"a testbed runs in {self.directory} already (process {holder}); "
+                f"a testbed runs in {self.directory} already (process {lock}); "
                 "end it with `testbed stop`, or choose another place by --directory"
-            ) from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
+            )
         self._lock = lock
         return self
 
@@ -74,9 +63,39 @@ class Workplace:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._lock is not None:
-            self._lock.truncate(0)
-            self._lock.close()
+            _let_go(self._lock)
             self._lock = None
+
+
+@contextmanager
+def the_only_agent(directory: Path, role: str, namespace: str) -> Iterator[None]:
+    """Be the only agent of its kind and namespace in a directory for a while.
+
+    Parameters
+    ----------
+    directory : `pathlib.Path`
+        Made if it is not there.
+    role : `str`
+        Such as ``data``.
+    namespace : `str`
+
+    Raises
+    ------
+    models.errors.TemporarilyUnavailable
+        Raised if there is one; the text says which process it is.
+    models.errors.InvalidConfiguration
+        Raised if the directory cannot be made.
+    """
+    lock = _locked(directory, f"{role}-agent.{quote(namespace, safe=' ,+@=:~')}.pid")
+    if isinstance(lock, str):
+        raise TemporarilyUnavailable(
+            f"the {role} agent of namespace {namespace} runs in {directory} already (process {lock}); "
+            "end that one, or give this one another place by PP_TESTBED_DIRECTORY"
+        )
+    try:
+        yield
+    finally:
+        _let_go(lock)
 
 
 @contextmanager
@@ -122,3 +141,37 @@ def running_testbed(directory: Path) -> int | None:
     except (OSError, ValueError):
         pass
     return None
+
+
+def _locked(directory: Path, name: str) -> TextIO | str:
+    """Return a locked file that has our number in it, or the number of the
+    process that has it.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / name).open("a+")
+    except OSError as error:
+        raise InvalidConfiguration(f"the testbed's directory cannot be used: {error}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with lock:
+            lock.seek(0)
+            return lock.read().strip() or "unknown"
+    except OSError as error:
+        lock.close()
+        raise InvalidConfiguration(f"{directory / name} cannot be locked: {error}") from error
+    try:
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+    except OSError as error:
+        with suppress(OSError):
+            lock.close()
+        raise TemporarilyUnavailable(f"{directory / name} cannot be written: {error}") from error
+    return lock
+
+
+def _let_go(lock: TextIO) -> None:
+    lock.truncate(0)
+    lock.close()

@@ -37,6 +37,11 @@ class Site:
         own = str(Path(sys.executable).parent)
         self.environment = {**inherited, "PATH": f"{own}:{inherited['PATH']}", **variables}
 
+    @property
+    def supervisord_file(self) -> Path:
+        """Return that of the agents that the testbed starts here."""
+        return self.directory / "testbed-out" / "agents" / NAMESPACE / "agents.supervisord.conf"
+
     def start(self, *command: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "app.testbed", *command],
@@ -53,7 +58,7 @@ class Site:
         return process.returncode, out + err
 
 
-def wait_until(done: Callable[[], Any], what: str, patience: float = 40.0) -> Any:
+def wait_until(done: Callable[[], Any], what: str, patience: float = 150.0) -> Any:
     deadline = time.monotonic() + patience
     while not (answer := done()):
         assert time.monotonic() < deadline, f"not seen in time: {what}"
@@ -98,7 +103,7 @@ class TestInOneProcess:
             process.send_signal(signal.SIGINT)
         else:
             assert site.testbed("stop") == (0, f"Process {process.pid} was asked to end its run.\n")
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=150)
         assert process.returncode == 1
         assert "(terminated)" in out
         assert "Fault" not in out
@@ -140,15 +145,16 @@ def site(tmp_path: Path, activemq: ActiveMQServer) -> Iterator[Site]:
             wait_until(lambda: agents(site) is not None, "the monitor")
             yield site
         finally:
-            Supervisor(tmp_path / "agents.supervisord.conf").shut_down()
+            if site.supervisord_file.exists():
+                Supervisor(site.supervisord_file).shut_down()
             monitor.terminate()
-            monitor.wait(20)
+            monitor.wait(100)
 
 
 def agents(site: Site) -> list[dict[str, Any]] | None:
     """Return what the monitor knows of agents; None while it is not there."""
     try:
-        answer = httpx.get(f"{site.environment['SWF_MONITOR_URL']}/api/systemagents/", timeout=5)
+        answer = httpx.get(f"{site.environment['SWF_MONITOR_URL']}/api/systemagents/", timeout=60)
     except httpx.HTTPError:
         return None
     rows: list[dict[str, Any]] = answer.json()
@@ -164,10 +170,10 @@ def agent_with(site: Site, pid: int) -> dict[str, Any] | None:
 @pytest.mark.slow
 def test_agents_under_supervisord_over_a_real_broker(site: Site) -> None:
     """Started, used, killed, brought back, used, stopped with QUIT."""
-    supervisor = Supervisor(site.directory / "agents.supervisord.conf")
     quick = ("run", "--no-realtime", "--namespace", NAMESPACE)
     code, text = site.testbed("run", "--namespace", NAMESPACE, "--physics-period-count", "0", "--detach")
     assert code == 0, text
+    supervisor = Supervisor(site.supervisord_file)
     before = supervisor.programs()
     assert before["monitor"].state == "STOPPED"
     names = ["stf-data-agent", "stf-processing-agent", "workflow-runner"]
@@ -222,4 +228,4 @@ def test_an_agent_that_does_not_start_is_named_with_its_log(site: Site) -> None:
     assert code == 1
     assert "stf-processing-agent does not stay" in text
     assert "no-such-program" in text
-    assert not Supervisor(site.directory / "agents.supervisord.conf").reachable
+    assert not Supervisor(site.supervisord_file).reachable

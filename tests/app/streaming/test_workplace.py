@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.streaming.workplace import Workplace, logged_to, running_testbed
+from app.streaming.workplace import Workplace, logged_to, running_testbed, the_only_agent
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
 
 
@@ -40,6 +41,30 @@ def test_one_at_a_time(tmp_path: Path) -> None:
     assert running_testbed(place) is None
     with Workplace(place):
         assert running_testbed(place) == os.getpid()
+
+
+def test_one_agent_of_each_kind_and_namespace(tmp_path: Path) -> None:
+    with (
+        the_only_agent(tmp_path / "new", "data", "a/b"),
+        the_only_agent(tmp_path / "new", "processing", "a/b"),
+        the_only_agent(tmp_path / "new", "data", "b"),
+        pytest.raises(
+            TemporarilyUnavailable, match=rf"the data agent of namespace a/b .*process {os.getpid()}"
+        ),
+        the_only_agent(tmp_path / "new", "data", "a/b"),
+    ):
+        pass
+    with the_only_agent(tmp_path / "new", "data", "a/b"):
+        pass
+
+
+def test_a_directory_that_knows_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("app.streaming.workplace.fcntl.flock", refuse)
+    with pytest.raises(InvalidConfiguration, match=r"cannot be locked: .*No locks"), Workplace(tmp_path):
+        pass
 
 
 def test_a_process_that_died_holds_nothing(tmp_path: Path) -> None:
