@@ -10,6 +10,8 @@ from kafka.errors import KafkaError
 from models.errors import TemporarilyUnavailable
 from simulator.io.kafka_address import KafkaAddress
 
+#: Seconds within which the cluster must have been found.
+_BOOTSTRAP_TIMEOUT = 10.0
 #: Seconds within which a message must have been taken.
 _SEND_TIMEOUT = 20.0
 
@@ -35,7 +37,10 @@ class TopicWriter:
         self.topic = topic
         try:
             self._producer = KafkaProducer(
-                **address.options(), acks="all", max_block_ms=int(_SEND_TIMEOUT * 1000)
+                **address.options(),
+                acks="all",
+                bootstrap_timeout_ms=int(_BOOTSTRAP_TIMEOUT * 1000),
+                max_block_ms=int(_SEND_TIMEOUT * 1000),
             )
         except KafkaError as error:
             # The library reports refused credentials as a cluster out of reach.

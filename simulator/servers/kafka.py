@@ -13,6 +13,7 @@ from pathlib import Path
 
 from config.server_settings import ServerPlaces, server_environment
 from simulator.io.kafka_topics import create_topic, has_broker
+from simulator.servers.certificates import Certificates, make_certificates
 from simulator.servers.errors import ServerFailed
 from simulator.servers.java import find_java, get_jars
 from simulator.servers.process import HOST, Server, free_port
@@ -23,9 +24,10 @@ _JVM = ("-Xmx400m", "-Xms128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 
 class KafkaServer(Server):
-    """One broker that is its own controller, with two listeners.
+    """One broker that is its own controller, with three listeners.
 
-    One listener takes everybody, the other wants SCRAM-SHA-512.
+    One listener takes everybody, the others want SCRAM-SHA-512, one of them
+    over TLS.
 
     Parameters
     ----------
@@ -39,7 +41,7 @@ class KafkaServer(Server):
     """
 
     username = "worker"
-    """Who may use the SCRAM listener."""
+    """Who may use the SCRAM listeners."""
     password = "secret"  # noqa: S105
     """Their password."""
 
@@ -49,6 +51,7 @@ class KafkaServer(Server):
         self._jars = get_jars(places, self._java, pom, "kafka")
         super().__init__(name="kafka", directory=directory)
         self._port, self._sasl_port, self._controller_port = free_port(), free_port(), free_port()
+        self._tls_port = free_port()
 
     @property
     def bootstrap(self) -> str:
@@ -59,6 +62,16 @@ class KafkaServer(Server):
     def sasl_bootstrap(self) -> str:
         """The listener that wants a user and a password."""
         return f"{HOST}:{self._sasl_port}"
+
+    @property
+    def tls_bootstrap(self) -> str:
+        """The listener that wants the same over TLS."""
+        return f"{HOST}:{self._tls_port}"
+
+    @property
+    def authority(self) -> Path:
+        """Certificate of who signed this broker's, PEM."""
+        return self._certificates().ca
 
     def create_topic(self, name: str, partitions: int = 1, **settings: str) -> str:
         """Make a topic; see `simulator.io.kafka_topics.create_topic`."""
@@ -94,6 +107,9 @@ class KafkaServer(Server):
     def _properties(self) -> Path:
         return self.directory / "server.properties"
 
+    def _certificates(self) -> Certificates:
+        return make_certificates(self.directory, host=HOST, password=self.password)
+
     def _java_command(self, *options: str) -> list[str | Path]:
         logging = self.directory / "log4j2.yaml"
         logging.write_text(_LOGGING)
@@ -101,7 +117,11 @@ class KafkaServer(Server):
         return [self._java.program, *options, *settings, "-cp", f"{self._jars}/*"]
 
     def _format(self) -> None:
-        listeners = f"PLAINTEXT://{self.bootstrap},SASL_PLAINTEXT://{self.sasl_bootstrap}"
+        listeners = (
+            f"PLAINTEXT://{self.bootstrap},SASL_PLAINTEXT://{self.sasl_bootstrap},"
+            f"SASL_SSL://{self.tls_bootstrap}"
+        )
+        certificates = self._certificates()
         scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
         settings = {
             "process.roles": "broker,controller",
@@ -110,12 +130,16 @@ class KafkaServer(Server):
             "listeners": f"{listeners},CONTROLLER://{HOST}:{self._controller_port}",
             "advertised.listeners": listeners,
             "listener.security.protocol.map": (
-                "PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT"
+                "PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT"
             ),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
             "sasl.enabled.mechanisms": "SCRAM-SHA-512",
             "listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config": scram,
+            "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": scram,
+            "ssl.keystore.type": "PKCS12",
+            "ssl.keystore.location": str(certificates.server_store),
+            "ssl.keystore.password": certificates.password,
             "log.dirs": str(self._data),
             # One broker has one replica of everything.
             "offsets.topic.replication.factor": "1",

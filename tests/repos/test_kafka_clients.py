@@ -8,6 +8,7 @@ import pytest
 
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
 from repos.kafka_clients import KafkaAccess, create_admin, create_consumer, create_producer
+from simulator.servers.kafka import KafkaServer
 
 
 def test_without_credentials_nothing_is_encrypted_and_nobody_logs_in() -> None:
@@ -59,3 +60,16 @@ def test_failed_client_leaves_no_thread(create: object) -> None:
     while set(threading.enumerate()) - before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.servers
+def test_a_broker_of_an_authority_of_ones_own(kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    access = KafkaAccess(kafka.tls_bootstrap, kafka.username, kafka.password, "sasl_ssl")
+    with pytest.raises(TemporarilyUnavailable, match="sasl_ssl"):
+        create_admin(access, bootstrap_timeout_ms=2000)
+    monkeypatch.setenv("SSL_CERT_FILE", str(kafka.authority))
+    admin = create_admin(access)
+    try:
+        assert admin.describe_cluster()["brokers"]
+    finally:
+        admin.close()

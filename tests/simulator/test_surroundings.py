@@ -22,6 +22,7 @@ from config.instruments import InstrumentConfig
 from models.errors import TemporarilyUnavailable
 from simulator.io.kafka_address import KafkaAddress
 from simulator.io.surroundings import Surroundings, observatory_in
+from simulator.io.topic_writer import TopicWriter
 from simulator.observing import Timing
 from simulator.plan import Plan
 from simulator.schedule import plan_simulated
@@ -76,6 +77,12 @@ def read(kafka: KafkaServer, topic: str, count: int) -> list[bytes]:
         consumer.close()
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For clusters that are never found."""
+    monkeypatch.setattr("simulator.io.topic_writer._BOOTSTRAP_TIMEOUT", 2.0)
+
+
 @pytest.mark.parametrize("avro", [True, False])
 def test_a_visit_on_servers(
     *,
@@ -85,12 +92,14 @@ def test_a_visit_on_servers(
     kafka: KafkaServer,
     s3: S3Server,
     schema_registry: SchemaRegistryServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bucket, visits, notices = unique_name(), kafka.create_topic(unique_name()), unique_name()
     s3.create_bucket(bucket)
     kafka.create_topic(notices)
-    # Once as anybody, once as somebody.
-    named = KafkaAddress(kafka.sasl_bootstrap, username=kafka.username, password=kafka.password)
+    # Once as anybody, once as somebody over TLS.
+    monkeypatch.setenv("SSL_CERT_FILE", str(kafka.authority))
+    named = KafkaAddress(kafka.tls_bootstrap, kafka.username, kafka.password, "sasl_ssl")
     surroundings = Surroundings(
         url=service,
         bucket=bucket,
@@ -133,6 +142,7 @@ def decoded(message: bytes, registry: SchemaRegistryServer) -> dict[str, object]
     return datum["message"]
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_cluster_that_is_away(tmp_path: Path) -> None:
     nobody = f"127.0.0.1:{free_port()}"
     surroundings = Surroundings(
@@ -145,6 +155,7 @@ def test_a_cluster_that_is_away(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_cluster_that_does_not_let_us_in(tmp_path: Path, kafka: KafkaServer) -> None:
     stranger = KafkaAddress(kafka.sasl_bootstrap, username=kafka.username, password="guess")
     surroundings = Surroundings(url="http://h", image_dir=tmp_path, kafka=stranger, visit_topic="visits")
@@ -154,6 +165,24 @@ def test_a_cluster_that_does_not_let_us_in(tmp_path: Path, kafka: KafkaServer) -
     ):
         pass
     assert "guess" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_certificate_that_nobody_knows(kafka: KafkaServer) -> None:
+    address = KafkaAddress(kafka.tls_bootstrap, kafka.username, kafka.password, "sasl_ssl")
+    with pytest.raises(TemporarilyUnavailable, match="no Kafka broker answers"):
+        TopicWriter(address=address, topic="visits")
+
+
+def test_a_certificate_that_nobody_looks_at(kafka: KafkaServer) -> None:
+    address = KafkaAddress(kafka.tls_bootstrap, kafka.username, kafka.password, "sasl_ssl", verify=False)
+    topic = kafka.create_topic(unique_name())
+    writer = TopicWriter(address=address, topic=topic)
+    try:
+        writer.send(b"hello")
+    finally:
+        writer.close()
+    assert read(kafka, topic, 1) == [b"hello"]
 
 
 def test_a_registry_that_is_away(tmp_path: Path, kafka: KafkaServer) -> None:
