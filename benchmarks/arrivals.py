@@ -66,6 +66,16 @@ class _Ledger:
     def refresh(self, visit: FannedOutVisit, deployment_id: str) -> bool:
         return True
 
+    def send(
+        self,
+        visit: FannedOutVisit,
+        deployment_id: str,
+        day_obs: int,
+        messages: Sequence[OutboxMessage],
+        lost: VisitOutcome,
+    ) -> bool:
+        return True
+
     def finish(
         self,
         visit: FannedOutVisit,

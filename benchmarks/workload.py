@@ -36,7 +36,7 @@ from repos.ledger_database import create_ledger_engine  # noqa: E402
 from services.slots.attendance import ImageFeed  # noqa: E402
 from services.slots.pool import SlotPool  # noqa: E402
 from services.slots.process import TemplateProcess  # noqa: E402
-from services.slots.protocol import Finished, ProcessVisit  # noqa: E402
+from services.slots.protocol import Finished, MessagesMade, ProcessVisit  # noqa: E402
 from services.slots.state import PoolConfig  # noqa: E402
 from services.slots.supervisor import TemplateSupervisor  # noqa: E402
 
@@ -176,7 +176,7 @@ class OurSide:
         night = day_obs(visit.private_sndStamp)
         begin = time.perf_counter()
         self._ledger.claim(visit, DEPLOYMENT, night)
-        finished = self._pool.run(request, ImageFeed())
+        finished = self._pool.run(request, ImageFeed(), _no_alerts)
         self._ledger.finish(visit, DEPLOYMENT, night, finished.outcome, finished.outbox)
         return time.perf_counter() - begin, finished
 
@@ -190,6 +190,10 @@ class OurSide:
         config = self._scratch / "apdb.yaml"
         create_apdb(f"sqlite:///{self._scratch}/apdb.db", config)
         return config
+
+
+def _no_alerts(made: MessagesMade) -> None:
+    raise AssertionError(f"the pipeline makes no alerts, but {len(made.messages)} came")
 
 
 def announce(exposure: int) -> FannedOutVisit:

@@ -51,7 +51,9 @@ class Timings(BaseModel):
     total: float | None = None
     """From start of preload in the slot to outputs durably handed over."""
     image_to_alert: float | None = None
-    """From the raw at its final name to the alert file fsynced."""
+    """From the last raw at its final name to its alerts on disk, or in the
+    outbox if they go to a broker.
+    """
 
 
 class VisitOutcome(BaseModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["AlertFileSink"]
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from models.alerts import AlertPackets
@@ -24,25 +25,20 @@ class AlertFileSink:
     directory : `pathlib.Path`
     """
 
-    immediate = True
-
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def send(
-        self, packets: AlertPackets, visit: FannedOutVisit, exposure: int
-    ) -> tuple[str, tuple[OutboxMessage, ...]]:
+        self,
+        packets: AlertPackets,
+        visit: FannedOutVisit,
+        exposure: int,
+        outlet: Callable[[Sequence[OutboxMessage]], None],
+    ) -> str:
         """Write the alerts of an exposure; they are on disk when this
-        returns.
-
-        Returns
-        -------
-        place : `str`
-            The file.
-        messages : `tuple`
-            Empty: nothing remains to be sent.
+        returns the file. The outlet is for others.
         """
         name = f"{visit.instrument}-{exposure}-{visit.detector:03d}.avro"
         path = self._directory / name
         replace_file(path, lambda aside: aside.write_bytes(alert_file_bytes(packets)), durable=True)
-        return str(path), ()
+        return str(path)

@@ -1,10 +1,10 @@
-"""Alerts as messages for Kafka, left to the outbox to be sent."""
+"""Alerts as messages for Kafka."""
 
 from __future__ import annotations
 
 __all__ = ["AlertFraming", "AlertTopicSink", "alert_key"]
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -28,9 +28,6 @@ class AlertFraming(StrEnum):
 class AlertTopicSink:
     """Makes each alert a message.
 
-    They wait in the outbox, into which they are put in the transaction that
-    records the visit's result: until then nobody can have seen them.
-
     Parameters
     ----------
     topic : `str`
@@ -40,8 +37,6 @@ class AlertTopicSink:
         Id of the schema in the registry of those who read; by default that of
         the observatory's registry, 704 for version 7.4.
     """
-
-    immediate = False
 
     def __init__(
         self,
@@ -55,16 +50,21 @@ class AlertTopicSink:
         self._schema_id = schema_id
 
     def send(
-        self, packets: AlertPackets, visit: FannedOutVisit, exposure: int
-    ) -> tuple[str, tuple[OutboxMessage, ...]]:
-        """Return the alerts of an exposure as messages, in their order."""
+        self,
+        packets: AlertPackets,
+        visit: FannedOutVisit,
+        exposure: int,
+        outlet: Callable[[Sequence[OutboxMessage]], None],
+    ) -> str:
+        """Give the alerts of an exposure to the outlet, in their order."""
         messages = tuple(
             OutboxMessage(
                 kind=ALERT, topic=self._topic, key=alert_key(packet), payload=self._frame(datum, packets)
             )
             for packet, datum in zip(packets, alert_datums(packets), strict=True)
         )
-        return "", messages
+        outlet(messages)
+        return ""
 
     def _frame(self, datum: bytes, packets: AlertPackets) -> bytes:
         match self._framing:

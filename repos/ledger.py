@@ -14,18 +14,22 @@ import sqlalchemy as sa
 
 from models.errors import TemporarilyUnavailable
 from models.events import OutboxMessage
-from models.ledger import RUNNING, Claim, VisitRecord
+from models.ledger import RUNNING, Claim
 from models.outcomes import Result, VisitOutcome
 from models.visits import FannedOutVisit, VisitKey
-from repos.ledger_database import ledger_errors, reading, single_statement, writing
+from repos.ledger_database import ledger_errors, single_statement, writing
+from repos.ledger_history import LedgerHistory, is_visit, outcome_of
 from repos.ledger_statements import FINAL_RESULTS, Statements
 from repos.ledger_tables import VISITS
 from repos.outbox import Outbox
 
 _log = logging.getLogger(__name__)
 
+#: A visit that runs, and of which messages were sent.
+_SENT = (VISITS.c.state == RUNNING, VISITS.c.outcome.is_not(None))
 
-class Ledger:
+
+class Ledger(LedgerHistory):
     """Remembers what became of each visit of a deployment.
 
     Safe to use from many threads and, with a database on a server, from many
@@ -42,7 +46,7 @@ class Ledger:
         process is taken for dead, and another may claim the visit. By default
         a claim stands until its visit is finished.
     on_messages : callable, optional
-        Called when `finish` has put messages into the outbox.
+        Called when messages have been put into the outbox.
     now : callable, optional
         Returns the present time, aware.
     """
@@ -56,7 +60,7 @@ class Ledger:
         on_messages: Callable[[], object] = lambda: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._statements = Statements(engine.dialect)
         self._owner = owner
         self._lease = lease
@@ -90,8 +94,14 @@ class Ledger:
             if attempt is not None:
                 return Claim(granted=True, attempt=attempt)
             row = connection.execute(_row(visit.key, deployment_id)).mappings().one()
-        final = row["state"] in FINAL_RESULTS
-        return Claim(granted=False, attempt=row["attempts"], outcome=_outcome(row) if final else None)
+            # What messages were sent of cannot be tried again.
+            lost = _update(visit.key, deployment_id).where(*_SENT, VISITS.c.leased_until < new["started"])
+            final = row["state"] in FINAL_RESULTS or (
+                row["state"] == RUNNING
+                and row["outcome"] is not None
+                and connection.execute(lost.values(self._lost())).rowcount == 1
+            )
+        return Claim(granted=False, attempt=row["attempts"], outcome=outcome_of(row) if final else None)
 
     def refresh(self, visit: FannedOutVisit, deployment_id: str) -> bool:
         """Extend the lease of a claim.
@@ -111,6 +121,52 @@ class Ledger:
         extend = _update(visit.key, deployment_id).where(*mine).values(leased_until=self._leased_until())
         with single_statement(self._engine) as connection:
             return connection.execute(extend).rowcount == 1
+
+    def send(
+        self,
+        visit: FannedOutVisit,
+        deployment_id: str,
+        day_obs: int,
+        messages: Sequence[OutboxMessage],
+        lost: VisitOutcome,
+    ) -> bool:
+        """Put messages of a running visit into the outbox.
+
+        The visit cannot be run again then. Safe to repeat, before any other
+        call for this visit, when it is not known whether an earlier call got
+        through.
+
+        Parameters
+        ----------
+        visit : `models.visits.FannedOutVisit`
+        deployment_id : `str`
+        day_obs : `int`
+            As in `claim`.
+        messages : sequence of `models.events.OutboxMessage`
+        lost : `models.outcomes.VisitOutcome`
+            Its result if no other is recorded; a different one for each call
+            that is not a repetition.
+
+        Returns
+        -------
+        done : `bool`
+            False if another process has claimed the visit, or there is a
+            result that stands.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the database cannot be reached; nothing is stored, or
+            it is not known whether.
+        """
+        row = self._row(visit, deployment_id, day_obs) | {"outcome": lost.model_dump_json()}
+        with writing(self._engine, durable=True) as connection:
+            if connection.execute(self._statements.send, row).scalar_one_or_none() is None:
+                there = connection.execute(_row(visit.key, deployment_id)).mappings().one()
+                return all(there[name] == row[name] for name in ("state", "owner", "outcome"))
+            Outbox.add(connection, messages, visit.key, self._now())
+        self._on_messages()
+        return True
 
     def finish(
         self,
@@ -167,12 +223,14 @@ class Ledger:
         with suppress(TemporarilyUnavailable), ledger_errors(), self._engine.connect() as connection:
             transaction = connection.begin()
             connection.execute(statements.claim, begun)
+            connection.execute(statements.send, begun | {"outcome": ""})
             for stands in (True, False):
                 connection.execute(statements.record(stands=stands), ended)
             transaction.rollback()
 
     def recover_orphans(self) -> list[VisitKey]:
-        """Mark as interrupted what a service that died was processing.
+        """Mark as interrupted what a service that died was processing, or as
+        not retriable if messages of it were sent.
 
         Only for an embedded ledger, by the one that holds its
         `repos.ledger_database.LedgerLock`.
@@ -201,64 +259,11 @@ class Ledger:
         }
         with writing(self._engine) as connection:
             orphans = [VisitKey(*row) for row in connection.execute(sa.select(*key).where(orphaned))]
+            connection.execute(VISITS.update().where(*_SENT).values(self._lost()))
             connection.execute(VISITS.update().where(orphaned).values(values))
         for orphan in orphans:
             _log.warning("%s group %s detector %s was left behind by a service that ended.", *orphan)
         return orphans
-
-    def visits(self, day_obs: int | None = None, limit: int | None = None) -> list[VisitRecord]:
-        """Return the visits of a night, or of all, the last begun first.
-
-        Raises
-        ------
-        models.errors.TemporarilyUnavailable
-            Raised if the database cannot be reached.
-        """
-        query = sa.select(VISITS).order_by(VISITS.c.started.desc(), VISITS.c.detector)
-        if day_obs is not None:
-            query = query.where(VISITS.c.day_obs == day_obs)
-        if limit is not None:
-            query = query.limit(limit)
-        return self._records(query)
-
-    def visit(self, key: VisitKey) -> VisitRecord | None:
-        """Return the last record of a visit, of whatever deployment.
-
-        Raises
-        ------
-        models.errors.TemporarilyUnavailable
-            Raised if the database cannot be reached.
-        """
-        query = sa.select(VISITS).where(*_is(key)).order_by(VISITS.c.started.desc()).limit(1)
-        return next(iter(self._records(query)), None)
-
-    def counts(self, day_obs: int) -> dict[str, int]:
-        """Return how many visits of a night are in each state.
-
-        Raises
-        ------
-        models.errors.TemporarilyUnavailable
-            Raised if the database cannot be reached.
-        """
-        query = (
-            sa.select(VISITS.c.state, sa.func.count())
-            .where(VISITS.c.day_obs == day_obs)
-            .group_by(VISITS.c.state)
-        )
-        with reading(self._engine) as connection:
-            return dict(connection.execute(query).tuples().all())
-
-    def last_day(self) -> int | None:
-        """Return the ``day_obs`` of the last night with visits, if any.
-
-        Raises
-        ------
-        models.errors.TemporarilyUnavailable
-            Raised if the database cannot be reached.
-        """
-        with reading(self._engine) as connection:
-            day: int | None = connection.execute(sa.select(sa.func.max(VISITS.c.day_obs))).scalar()
-        return day
 
     def _row(self, visit: FannedOutVisit, deployment_id: str, day_obs: int) -> dict[str, object]:
         what = {**visit.key._asdict(), "deployment_id": deployment_id, "visit": visit.model_dump_json()}
@@ -280,40 +285,19 @@ class Ledger:
             "outcome": None,
         }
 
+    def _lost(self) -> dict[str, object]:
+        """Return what makes the result that a visit has if no other is
+        recorded its result.
+        """
+        return {"state": Result.NOT_RETRIABLE.value, "finished": self._now(), "leased_until": None}
+
     def _leased_until(self) -> datetime | None:
         return None if self._lease is None else self._now() + self._lease
 
-    def _records(self, query: sa.Select[tuple[object, ...]]) -> list[VisitRecord]:
-        with reading(self._engine) as connection:
-            return [_record(row) for row in connection.execute(query).mappings()]
-
-
-def _is(key: VisitKey) -> tuple[sa.ColumnElement[bool], ...]:
-    return tuple(VISITS.c[name] == value for name, value in key._asdict().items())
-
 
 def _row(key: VisitKey, deployment_id: str) -> sa.Select[tuple[object, ...]]:
-    return sa.select(VISITS).where(*_is(key), VISITS.c.deployment_id == deployment_id)
+    return sa.select(VISITS).where(*is_visit(key), VISITS.c.deployment_id == deployment_id)
 
 
 def _update(key: VisitKey, deployment_id: str) -> sa.Update:
-    return VISITS.update().where(*_is(key), VISITS.c.deployment_id == deployment_id)
-
-
-def _outcome(row: sa.RowMapping) -> VisitOutcome | None:
-    return None if row["outcome"] is None else VisitOutcome.model_validate_json(row["outcome"])
-
-
-def _record(row: sa.RowMapping) -> VisitRecord:
-    return VisitRecord(
-        visit=FannedOutVisit.model_validate_json(row["visit"]),
-        deployment_id=row["deployment_id"],
-        day_obs=row["day_obs"],
-        state=row["state"],
-        attempts=row["attempts"],
-        owner=row["owner"],
-        created=row["created"],
-        started=row["started"],
-        finished=row["finished"],
-        outcome=_outcome(row),
-    )
+    return VISITS.update().where(*is_visit(key), VISITS.c.deployment_id == deployment_id)

@@ -1,4 +1,4 @@
-"""The two statements in which the ledger's rules are.
+"""The statements in which the ledger's rules are.
 
 Each decides in the database itself, in one step, so that any number of
 processes may ask at once. They are made once a process: a survey camera's
@@ -23,6 +23,7 @@ from repos.ledger_tables import VISITS
 FINAL_RESULTS = (Result.PROCESSED, Result.NOT_RETRIABLE)
 
 _ABOUT_AN_ATTEMPT = ("day_obs", "state", "owner", "leased_until", "started", "finished", "outcome", "visit")
+_ABOUT_MESSAGES = ("state", "owner", "leased_until", "outcome")
 _ABOUT_A_RESULT = ("state", "owner", "leased_until", "finished", "outcome")
 
 
@@ -41,7 +42,11 @@ class Statements:
     ----------
     claim : `sqlalchemy.Compiled`
         Inserts the row, or begins another attempt if the last one failed or
-        its lease has run out.
+        its lease has run out; not if messages of that one were sent.
+    send : `sqlalchemy.Compiled`
+        Inserts the row of a visit whose messages are sent, or notes what its
+        result is if no other is recorded: for the process that has the claim,
+        and once for each such result.
     """
 
     def __init__(self, dialect: sa.Dialect) -> None:
@@ -51,11 +56,12 @@ class Statements:
             statement.compile(dialect=dialect, column_keys=VISITS.columns.keys())
             for statement in (
                 self._make_claim(),
+                self._make_send(),
                 self._make_record(stands=True),
                 self._make_record(stands=False),
             )
         ]
-        self.claim, self._record_final, self._record_other = compiled
+        self.claim, self.send, self._record_final, self._record_other = compiled
 
     def record(self, *, stands: bool) -> Any:
         """Return the statement that records a result.
@@ -75,13 +81,28 @@ class Statements:
         insert = self._insert(VISITS)
         new = insert.excluded
         # A comparison with null, a claim without lease, holds never.
+        abandoned = VISITS.c.state == RUNNING, VISITS.c.leased_until < new.started
         claimable = sa.or_(
-            _is_none_of((RUNNING, *FINAL_RESULTS)),
-            sa.and_(VISITS.c.state == RUNNING, VISITS.c.leased_until < new.started),
+            _is_none_of((RUNNING, *FINAL_RESULTS)), sa.and_(*abandoned, VISITS.c.outcome.is_(None))
         )
         changes = {name: new[name] for name in _ABOUT_AN_ATTEMPT} | {"attempts": VISITS.c.attempts + 1}
         return insert.on_conflict_do_update(
             index_elements=VISITS.primary_key.columns, set_=changes, where=claimable
+        ).returning(VISITS.c.attempts)
+
+    def _make_send(self) -> Any:
+        insert = self._insert(VISITS)
+        new = insert.excluded
+        ours = sa.and_(
+            VISITS.c.state == RUNNING,
+            VISITS.c.owner == new.owner,
+            VISITS.c.outcome.is_distinct_from(new.outcome),
+        )
+        return insert.on_conflict_do_update(
+            index_elements=VISITS.primary_key.columns,
+            set_={name: new[name] for name in _ABOUT_MESSAGES},
+            # A claim that could not be recorded left the row of an earlier one.
+            where=sa.or_(ours, _is_none_of((RUNNING, *FINAL_RESULTS))),
         ).returning(VISITS.c.attempts)
 
     def _make_record(self, *, stands: bool) -> Any:

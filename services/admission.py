@@ -31,7 +31,7 @@ from services.admission_parts import MetricsSink, Selector, Slots, VisitLedger, 
 from services.bookkeeping import Bookkeeping
 from services.images import ImageListener, ImageSubscription
 from services.slots.attendance import ImageFeed
-from services.slots.protocol import Finished, ProcessVisit
+from services.slots.protocol import Finished, MessagesMade, ProcessVisit
 
 _log = logging.getLogger(__name__)
 
@@ -227,8 +227,9 @@ class VisitAdmission:
             self._observer.accepted(visit)
             begin = time.monotonic()
             with self._books.holding(visit, deployment_id):
-                finished = self._process(request)
-                outcome = self._books.record(visit, deployment_id, day_obs(began_tai), finished)
+                early = self._books.early_messages(visit, deployment_id, day_obs(began_tai))
+                finished = self._process(request, early.take)
+                outcome = self._books.record(visit, deployment_id, day_obs(began_tai), finished, early)
             self._observer.finished(visit, outcome, time.monotonic() - begin)
             if self._metrics is not None:
                 self._metrics.offer(finished.measurements)
@@ -260,12 +261,12 @@ class VisitAdmission:
             with self._lock:
                 self._running.discard(visit.key)
 
-    def _process(self, request: ProcessVisit) -> Finished:
+    def _process(self, request: ProcessVisit, on_messages: Callable[[MessagesMade], object]) -> Finished:
         visit = request.visit
         feed = ImageFeed()
         subscription = self._subscribe(visit, feed)
         try:
-            return self._slots.run(request, feed)
+            return self._slots.run(request, feed, on_messages)
         except ProcessingError as error:
             return Finished(outcome=_outcome_of(error))
         except Exception as error:

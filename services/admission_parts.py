@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["MetricsSink", "Selector", "Slots", "VisitLedger", "VisitObserver"]
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from models.errors import PromptProcessingError
@@ -15,7 +15,7 @@ from models.outcomes import VisitOutcome
 from models.pipelines import SelectedPipelines
 from models.visits import FannedOutVisit
 from services.slots.attendance import ImageFeed
-from services.slots.protocol import Finished, ProcessVisit
+from services.slots.protocol import Finished, MessagesMade, ProcessVisit
 
 
 class VisitLedger(Protocol):
@@ -32,6 +32,24 @@ class VisitLedger(Protocol):
 
     def refresh(self, visit: FannedOutVisit, deployment_id: str) -> bool:
         """Extend the lease of a claim; return whether it still stands.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the ledger cannot be reached.
+        """
+
+    def send(
+        self,
+        visit: FannedOutVisit,
+        deployment_id: str,
+        day_obs: int,
+        messages: Sequence[OutboxMessage],
+        lost: VisitOutcome,
+    ) -> bool:
+        """Put messages of a running visit into the outbox, and note what its
+        result is if no other is recorded. Return whether that was done: not
+        if the visit is somebody else's by now.
 
         Raises
         ------
@@ -82,8 +100,10 @@ class Slots(Protocol):
             Raised if no slot has been ready by then.
         """
 
-    def run(self, request: ProcessVisit, images: ImageFeed) -> Finished:
-        """Process a visit.
+    def run(
+        self, request: ProcessVisit, images: ImageFeed, on_messages: Callable[[MessagesMade], object]
+    ) -> Finished:
+        """Process a visit; messages that leave before its end are handed out.
 
         Raises
         ------

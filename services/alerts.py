@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["AlertPublisher", "AlertSink", "CopyingAlertSink", "PublishedAlerts"]
+__all__ = ["AlertPublisher", "AlertSink", "CopyingAlertSink", "Outlet", "PublishedAlerts"]
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,27 +18,28 @@ _log = logging.getLogger(__name__)
 #: Storage class by which a task's output is known to hold alert packets.
 ALERT_STORAGE_CLASS = "AlertPackets"
 
+#: Has messages sent at once.
+Outlet = Callable[[Sequence[OutboxMessage]], None]
+
 
 class AlertSink(Protocol):
     """Where alerts go."""
 
-    @property
-    def immediate(self) -> bool:
-        """Whether others may see alerts as soon as they are sent; otherwise
-        they are only prepared, and go out with the visit's result.
-        """
+    def send(self, packets: Any, visit: FannedOutVisit, exposure: int, outlet: Outlet) -> str:
+        """Send the alert packets of an exposure.
 
-    def send(
-        self, packets: Any, visit: FannedOutVisit, exposure: int
-    ) -> tuple[str, tuple[OutboxMessage, ...]]:
-        """Send, or prepare for sending, the alert packets of an exposure.
+        Parameters
+        ----------
+        packets : sequence
+        visit : `models.visits.FannedOutVisit`
+        exposure : `int`
+        outlet : callable
+            Takes messages for a broker, and has them sent at once.
 
         Returns
         -------
         place : `str`
-            Where they are, for people; empty if they wait in the outbox.
-        messages : `tuple` [`models.events.OutboxMessage`, ...]
-            What remains to be sent.
+            Where they are, for people; empty if they went to a broker.
         """
 
 
@@ -58,22 +59,15 @@ class CopyingAlertSink:
         self._sink = sink
         self._copies = copies
 
-    @property
-    def immediate(self) -> bool:
-        """Whether either shows alerts at once."""
-        return self._sink.immediate or self._copies.immediate
-
-    def send(
-        self, packets: Any, visit: FannedOutVisit, exposure: int
-    ) -> tuple[str, tuple[OutboxMessage, ...]]:
+    def send(self, packets: Any, visit: FannedOutVisit, exposure: int, outlet: Outlet) -> str:
         """Send to both."""
-        place, messages = self._sink.send(packets, visit, exposure)
+        place = self._sink.send(packets, visit, exposure, outlet)
         try:
-            copy, more = self._copies.send(packets, visit, exposure)
+            copy = self._copies.send(packets, visit, exposure, outlet)
         except Exception:  # of a disk, or of whatever copies are made on
             _log.exception("There is no copy of the %d alerts of exposure %d.", len(packets), exposure)
-            return place, messages
-        return place or copy, (*messages, *more)
+            return place
+        return place or copy
 
 
 @dataclass
@@ -84,19 +78,16 @@ class PublishedAlerts:
     ----------
     begun : `bool`
         Whether any may have left the house, also by a sending that failed.
-        Those that wait have not.
     count : `int`
     files : `list` [`str`]
-    messages : `list` [`models.events.OutboxMessage`]
-        Alerts that wait for the visit's result.
     last_unix : `float` or `None`
-        When the last were durable, UTC unix seconds; None if all wait.
+        When the last were on disk, or given to the parent for a broker; UTC
+        unix seconds.
     """
 
     begun: bool = False
     count: int = 0
     files: list[str] = field(default_factory=list)
-    messages: list[OutboxMessage] = field(default_factory=list)
     last_unix: float | None = None
 
 
@@ -111,28 +102,33 @@ class AlertPublisher:
     def __init__(self, *, sink: AlertSink) -> None:
         self._sink = sink
 
-    @property
-    def immediate(self) -> bool:
-        """Whether others may see alerts as soon as they are published."""
-        return self._sink.immediate
-
     @staticmethod
     def alert_refs(refs: Iterable[Any]) -> list[Any]:
         """Choose the references to alert packets."""
         return [ref for ref in refs if ref.datasetType.storageClass_name == ALERT_STORAGE_CLASS]
 
-    def publish(self, packets: Any, visit: FannedOutVisit, exposure: int, published: PublishedAlerts) -> None:
+    def publish(
+        self, packets: Any, visit: FannedOutVisit, exposure: int, published: PublishedAlerts, outlet: Outlet
+    ) -> None:
         """Send packets and add them to what was published.
 
         An exposure without alerts is published too, as an empty file or no
         message: whoever waits learns that there is nothing.
         """
-        published.begun = published.begun or (self.immediate and bool(len(packets)))
-        place, messages = self._sink.send(packets, visit, exposure)
+        published.begun = published.begun or bool(len(packets))
+        given: list[float] = []
+
+        def give(messages: Sequence[OutboxMessage]) -> None:
+            if messages:
+                given.append(time.time())
+                outlet(messages)
+
+        place = self._sink.send(packets, visit, exposure, give)
         published.count += len(packets)
-        if self.immediate:
-            published.last_unix = time.time()
-        published.messages.extend(messages)
         if place:
             published.files.append(place)
+        if given:
+            published.last_unix = given[-1]
+        elif place:
+            published.last_unix = time.time()
         _log.info("Published %d alerts of exposure %d.", len(packets), exposure)

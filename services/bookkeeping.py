@@ -11,14 +11,17 @@ __all__ = ["Bookkeeping"]
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from models.errors import ProcessingError
+from models.events import OutboxMessage
 from models.ledger import Claim
 from models.outcomes import Result, VisitOutcome
 from models.visits import FannedOutVisit
 from services.admission_parts import VisitLedger
+from services.early_messages import EarlyMessages
 from services.slots.protocol import Finished
 
 _log = logging.getLogger(__name__)
@@ -90,6 +93,17 @@ class Bookkeeping:
                     self._keeper_done.set()
                     self._keeper_done = None
 
+    def early_messages(self, visit: FannedOutVisit, deployment_id: str, day_obs: int) -> EarlyMessages:
+        """Return what takes messages of a visit that leave before its result."""
+
+        def store(messages: Sequence[OutboxMessage], lost: VisitOutcome) -> bool:
+            return self._ledger.send(visit, deployment_id, day_obs, messages, lost)
+
+        def on_trouble(trouble: str) -> None:
+            self.trouble = trouble
+
+        return EarlyMessages(store=store, on_trouble=on_trouble)
+
     def write_off(
         self, visit: FannedOutVisit, deployment_id: str, day_obs: int, outcome: VisitOutcome
     ) -> Claim:
@@ -106,9 +120,23 @@ class Bookkeeping:
         return claim
 
     def record(
-        self, visit: FannedOutVisit, deployment_id: str, day_obs: int, finished: Finished
+        self,
+        visit: FannedOutVisit,
+        deployment_id: str,
+        day_obs: int,
+        finished: Finished,
+        early: EarlyMessages,
     ) -> VisitOutcome:
         """Record a result, for as long as it takes or is allowed.
+
+        Parameters
+        ----------
+        visit : `models.visits.FannedOutVisit`
+        deployment_id : `str`
+        day_obs : `int`
+        finished : `services.slots.protocol.Finished`
+        early : `services.early_messages.EarlyMessages`
+            Of the visit; what it could not store by now is stored first.
 
         Returns
         -------
@@ -120,20 +148,28 @@ class Bookkeeping:
         attempt = 0
         while True:
             try:
-                self._ledger.finish(visit, deployment_id, day_obs, finished.outcome, finished.outbox)
+                early.settle()
+                outcome = early.complete(finished.outcome)
+                outbox = (*early.left, *finished.outbox)
+                self._ledger.finish(visit, deployment_id, day_obs, outcome, outbox)
             except Exception as error:
                 self.trouble = str(error)
                 pause = _RECORD_PAUSES[min(attempt, len(_RECORD_PAUSES) - 1)]
                 attempt += 1
                 out_of_time = time.monotonic() + pause > deadline
                 if out_of_time or self._stopping.wait(pause):
-                    outcome = _unrecorded(visit, finished, error)
+                    lost = replace(
+                        finished,
+                        outcome=early.complete(finished.outcome),
+                        outbox=(*early.waiting, *finished.outbox),
+                    )
+                    outcome = _unrecorded(visit, lost, error)
                     self._record_bare(visit, deployment_id, day_obs, outcome)
                     return outcome
                 _log.warning("Recording the result of %s failed; trying again: %s", visit, error)
             else:
                 self.trouble = None
-                return finished.outcome
+                return outcome
 
     def _record_bare(
         self, visit: FannedOutVisit, deployment_id: str, day_obs: int, outcome: VisitOutcome

@@ -10,7 +10,6 @@ __all__ = ["VisitProcessor"]
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from models.errors import (
@@ -227,9 +226,9 @@ class VisitProcessor:
             packets = state.workspace.read(ref)
             exposure = int(ref.dataId.get("visit", ref.dataId.get("exposure", 0)))
             with channel.shielded():
-                if len(packets) and self._with.alerts.immediate:
+                if len(packets):
                     channel.report(Stage.PUBLISHING, tuple(state.visits))
-                self._with.alerts.publish(packets, state.visit, exposure, state.published)
+                self._with.alerts.publish(packets, state.visit, exposure, state.published, channel.send)
 
     def _judge(self, state: VisitState, error: PromptProcessingError) -> PromptProcessingError:
         """Decide what a failure means, by what it may have changed outside."""
@@ -243,9 +242,6 @@ class VisitProcessor:
             return NotRetriable(f"{error}; whether the APDB changed cannot be determined: {unknown}")
         if touched:
             return NotRetriable(f"the APDB was changed before this happened: {error}")
-        if state.published.messages and _disposition(error) is not Disposition.RETRIABLE:
-            # They go out with the result; an interrupted visit takes them back.
-            return NotRetriable(f"alerts had been made before this happened: {error}")
         return error
 
     def _conclude(
@@ -266,7 +262,6 @@ class VisitProcessor:
         self, state: VisitState, channel: SlotChannel, error: PromptProcessingError | None
     ) -> Finished:
         exported = ExportedOutputs()
-        alerts = state.published
         result = Result.PROCESSED if error is None else Result.from_disposition(_disposition(error))
         if error is not None:
             level = logging.WARNING if isinstance(error, TaskFailed | Interrupted) else logging.ERROR
@@ -287,9 +282,6 @@ class VisitProcessor:
                     result = Result.NOT_RETRIABLE
                 else:
                     state.warnings.append(f"partial outputs could not be exported: {failure}")
-        if result is Result.INTERRUPTED:
-            # Nobody has seen those that wait, and the next try makes them anew.
-            alerts = state.published = replace(alerts, count=0, messages=[])
         outcome = VisitOutcome(
             result=result,
             title="" if error is None else type(error).__name__,
@@ -298,14 +290,14 @@ class VisitProcessor:
             preprocessing_pipeline=state.preprocessing,
             exposures=tuple(e.exposure for e in state.exposures),
             outputs=exported.count,
-            alerts=alerts.count,
-            alert_files=tuple(alerts.files),
+            alerts=state.published.count,
+            alert_files=tuple(state.published.files),
             warnings=tuple(state.warnings),
             timings=state.timings(),
         )
         return Finished(
             outcome=outcome,
-            outbox=(*exported.messages, *alerts.messages),
+            outbox=exported.messages,
             measurements=self._measured(state) if exported.count else (),
         )
 

@@ -139,9 +139,10 @@ class VisitState:
         }
 
     def _image_to_alert(self) -> float | None:
-        """Seconds from the last raw at its final name to durable alerts."""
-        # Alerts that wait are durable with the result, which is due now.
-        durable = time.time() if self.published.messages else self.published.last_unix
+        """Seconds from the last raw at its final name to alerts on disk; or
+        given to the parent, which adds what it needs to store them.
+        """
+        durable = self.published.last_unix
         landed = [e.landed for e in self.exposures]
         if durable is None or not landed or None in landed:
             return None

@@ -12,9 +12,17 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import wait
 
+from models.errors import Interrupted, NotRetriable, ProcessingError
 from models.raws import FoundImage
 from services.slots.process import SlotProcess
-from services.slots.protocol import Finished, ImageArrived, ProcessVisit, Stage, StageReached
+from services.slots.protocol import (
+    Finished,
+    ImageArrived,
+    MessagesMade,
+    ProcessVisit,
+    Stage,
+    StageReached,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +81,9 @@ class Attendance:
     process : `services.slots.process.SlotProcess`
     request : `services.slots.protocol.ProcessVisit`
     images : `ImageFeed`
+    on_messages : callable
+        Called with messages that are to leave before the visit's end; must
+        not block, for it is here that the time limit is watched.
     time_limit : `float`
         Seconds after which the visit is told to stop.
     grace_period : `float`
@@ -86,6 +97,8 @@ class Attendance:
         The last that were reported.
     began : `bool`
         Whether the slot has reported anything.
+    sent : `int`
+        Messages that are to leave before the visit's end.
     stopped_because : `str`
         Why the visit was told to stop; empty if it was not.
     killed : `bool`
@@ -98,12 +111,14 @@ class Attendance:
         process: SlotProcess,
         request: ProcessVisit,
         images: ImageFeed,
+        on_messages: Callable[[MessagesMade], object],
         time_limit: float,
         grace_period: float,
     ) -> None:
         self._process = process
         self._request = request
         self._images = images
+        self._on_messages = on_messages
         self._time_limit = time_limit
         self._grace_period = grace_period
         self._lock = threading.Lock()
@@ -111,6 +126,7 @@ class Attendance:
         self._order: tuple[str, float] | None = None
         self.stage = Stage.PREPARING
         self.began = False
+        self.sent = 0
         self.since = time.time()
         self.exposures: tuple[int, ...] = ()
         self.stopped_because = ""
@@ -154,6 +170,26 @@ class Attendance:
                 os.close(self._wakeup)
                 self._wakeup = -1
 
+    def meaning_of_death(self, what: str, *, apdb_contains: bool | None) -> ProcessingError:
+        """Return what the slot's death means for the visit.
+
+        Parameters
+        ----------
+        what : `str`
+            What happened, for people.
+        apdb_contains : `bool` or `None`
+            Whether the APDB holds the visit, if that was asked and is known.
+        """
+        if self.stage.harmless:
+            return Interrupted(f"{what}; nothing had been changed")
+        if self.sent:
+            return NotRetriable(f"{what}; {self.sent} alerts of the visit were sent already")
+        if apdb_contains is False:
+            return Interrupted(f"{what}; the APDB holds nothing of the visit")
+        if apdb_contains:
+            return NotRetriable(f"{what}; the APDB holds the visit already")
+        return NotRetriable(f"{what}; whether APDB or alerts have changed cannot be determined")
+
     def _loop(self) -> Finished:
         connection, pidfd = self._process.connection, self._process.pidfd
         deadline = time.monotonic() + self._time_limit
@@ -185,6 +221,9 @@ class Attendance:
             case StageReached(stage=stage, exposures=exposures):
                 self.stage, self.since, self.began = stage, time.time(), True
                 self.exposures = exposures or self.exposures
+            case MessagesMade(messages=messages):
+                self.sent += len(messages)
+                self._on_messages(message)
             case _:
                 _log.warning("Slot process %d said what was not asked: %r", self._process.pid, message)
         return None

@@ -11,9 +11,10 @@ import signal
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 
-from models.errors import Interrupted, NotRetriable, ProcessingError, ServiceBusy, TemporarilyUnavailable
+from models.errors import Interrupted, ProcessingError, ServiceBusy, TemporarilyUnavailable
 from models.outcomes import Result
 from services.slots.attendance import Attendance, ImageFeed, SlotDied
 from services.slots.memory_limit import measure
@@ -23,6 +24,7 @@ from services.slots.protocol import (
     CheckApdb,
     Finished,
     ForkSlot,
+    MessagesMade,
     ProcessVisit,
     Stage,
 )
@@ -100,8 +102,19 @@ class SlotPool:
             self._changed.wait_for(lambda: self._count(SlotState.FREE) or self._closing.is_set(), timeout)
             return bool(self._count(SlotState.FREE))
 
-    def run(self, request: ProcessVisit, images: ImageFeed) -> Finished:
+    def run(
+        self, request: ProcessVisit, images: ImageFeed, on_messages: Callable[[MessagesMade], object]
+    ) -> Finished:
         """Process a visit in a slot, waiting for one if need be.
+
+        Parameters
+        ----------
+        request : `services.slots.protocol.ProcessVisit`
+        images : `services.slots.attendance.ImageFeed`
+            What the listener sees.
+        on_messages : callable
+            Called with messages that are to leave before the visit's end;
+            must not block.
 
         Returns
         -------
@@ -126,6 +139,7 @@ class SlotPool:
                 process=process,
                 request=request,
                 images=images,
+                on_messages=on_messages,
                 time_limit=self._config.visit_timeout,
                 grace_period=self._config.grace_period,
             )
@@ -283,13 +297,7 @@ class SlotPool:
             contains = self._ask_fresh_slot(slot, attendance.exposures, request.visit.detector)
         else:
             self._bring_up(slot)
-        if attendance.stage.harmless:
-            return Interrupted(f"{what}; nothing had been changed")
-        if contains is False:
-            return Interrupted(f"{what}; the APDB holds nothing of the visit")
-        if contains:
-            return NotRetriable(f"{what}; the APDB holds the visit already")
-        return NotRetriable(f"{what}; whether APDB or alerts have changed cannot be determined")
+        return attendance.meaning_of_death(what, apdb_contains=contains)
 
     def _ask_fresh_slot(self, slot: Slot, exposures: tuple[int, ...], detector: int) -> bool | None:
         """Put a new process in the slot and ask it first what the APDB holds."""

@@ -6,8 +6,8 @@ Unix socket that only the service's own user can reach.
 The parent asks the template for slots and for the fate of dead ones; with a
 slot it speaks over the connection on which the slot was asked for. A slot's
 life: `ForkSlot` -> `SlotReady` (or `SlotBroken`), then any number of
-`ProcessVisit` -> `StageReached` ... `Finished` and `CheckApdb` ->
-`ApdbAnswer`, then `Stop`. `ImageArrived` may follow a `ProcessVisit` at any
+`ProcessVisit` -> `StageReached` and `MessagesMade` ... `Finished` and
+`CheckApdb` -> `ApdbAnswer`, then `Stop`. `ImageArrived` may follow a `ProcessVisit` at any
 time until its `Finished`.
 """
 
@@ -21,6 +21,7 @@ __all__ = [
     "ForkSlot",
     "HowExited",
     "ImageArrived",
+    "MessagesMade",
     "OpenControl",
     "ProcessVisit",
     "SlotApplication",
@@ -59,7 +60,7 @@ class Stage(StrEnum):
     EXECUTING = "executing"
     """The main pipeline has begun: the APDB may have changed."""
     PUBLISHING = "publishing"
-    """Alerts are being sent."""
+    """Alerts are being sent, or have been."""
     EXPORTING = "exporting"
 
     @property
@@ -194,6 +195,22 @@ class StageReached:
 
 
 @dataclass(frozen=True)
+class MessagesMade:
+    """Slot to parent: these are to leave now; the visit goes on.
+
+    Attributes
+    ----------
+    messages : `tuple` [`models.events.OutboxMessage`, ...]
+        At least one.
+    made_unix : `float`
+        When they were made, UTC unix seconds.
+    """
+
+    messages: tuple[OutboxMessage, ...]
+    made_unix: float
+
+
+@dataclass(frozen=True)
 class Finished:
     """Slot to parent: the visit is over.
 
@@ -223,6 +240,11 @@ class SlotChannel(Protocol):
 
     def report(self, stage: Stage, exposures: tuple[int, ...] = ()) -> None:
         """Tell the parent how far the visit has come, before going on."""
+
+    def send(self, messages: Sequence[OutboxMessage]) -> None:
+        """Have messages sent while the visit goes on. There is no way back:
+        `Stage.PUBLISHING` must have been reported.
+        """
 
     def images(self, timeout: float) -> list[FoundImage]:
         """Return what has arrived since the last call; if nothing has, wait

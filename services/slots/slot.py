@@ -9,11 +9,13 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection
 from typing import Any
 
 from models.errors import Disposition, Interrupted, InterruptSignal, PromptProcessingError
+from models.events import OutboxMessage
 from models.outcomes import Result, VisitOutcome
 from models.raws import FoundImage
 from services.slots.interruption import Interruption, SlotDismissed
@@ -23,6 +25,7 @@ from services.slots.protocol import (
     CheckApdb,
     Finished,
     ImageArrived,
+    MessagesMade,
     ProcessVisit,
     SlotApplication,
     SlotBlueprint,
@@ -61,6 +64,10 @@ class _Channel:
             self._interruption.hold()
         with self._interruption.shielded():
             self._connection.send(StageReached(stage=stage, exposures=exposures))
+
+    def send(self, messages: Sequence[OutboxMessage]) -> None:
+        with self._interruption.shielded():
+            self._connection.send(MessagesMade(messages=tuple(messages), made_unix=time.time()))
 
     def images(self, timeout: float) -> list[FoundImage]:
         found: list[FoundImage] = []

@@ -21,6 +21,7 @@ from app.slot_outlets import create_alert_sink, create_image_store
 from config.instruments import find_instrument_file, load_instrument
 from config.settings import load_service_settings
 from models.errors import InvalidConfiguration
+from models.events import OutboxMessage
 from models.outcomes import Result
 from models.pipelines import SelectedPipelines
 from models.visits import FannedOutVisit
@@ -152,7 +153,9 @@ def test_how_alerts_are_framed(variables: dict[str, str]) -> None:
     framing = {"PP_ALERT_SCHEMA_ID": "5", "PP_ALERT_FRAMING": "Confluent"}
     settings = load_service_settings({**variables, **KAFKA, **framing})
     sink = create_alert_sink(settings)
-    _, (message,) = sink.send(make_packets(1), make_visit(), 7)
+    messages: list[OutboxMessage] = []
+    sink.send(make_packets(1), make_visit(), 7, messages.extend)
+    (message,) = messages
     assert (message.topic, message.payload[:5]) == ("a", b"\0\0\0\0\5")
 
 

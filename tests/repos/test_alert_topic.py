@@ -15,7 +15,7 @@ from lsst.alert.packet import Schema
 from lsst.alert.packet.schemaRegistry import SchemaRegistry
 
 from models.alerts import AlertPackets
-from models.events import ALERT
+from models.events import ALERT, OutboxMessage
 from repos import alert_encoding
 from repos.alert_encoding import alert_datums, alert_file_bytes
 from repos.alert_schema import latest_alert_schema_version, load_alert_schema
@@ -48,10 +48,16 @@ def read_as_the_field_does(payload: bytes) -> Any:
     return registry().get_by_id(schema_id).deserialize(payload[5:])
 
 
+def messages_of(sink: AlertTopicSink, packets: AlertPackets) -> list[OutboxMessage]:
+    messages: list[OutboxMessage] = []
+    # Brokers are no place where one could look.
+    assert sink.send(packets, VISIT, 7, messages.extend) == ""
+    return messages
+
+
 def test_one_message_an_alert() -> None:
     packets = make_packets()
-    place, messages = AlertTopicSink("alerts").send(packets, VISIT, 7)
-    assert place == ""
+    messages = messages_of(AlertTopicSink("alerts"), packets)
     assert [(m.kind, m.topic, m.key) for m in messages] == [
         (
             ALERT,
@@ -65,42 +71,38 @@ def test_one_message_an_alert() -> None:
 
 @pytest.mark.parametrize(("version", "number"), [("7.4", 704), ("11.1", 1101)])
 def test_the_observatorys_schema_ids(version: str, number: int) -> None:
-    _, (message,) = AlertTopicSink("alerts").send(make_packets(1, version), VISIT, 7)
+    (message,) = messages_of(AlertTopicSink("alerts"), make_packets(1, version))
     assert message.payload[:5] == b"\0" + number.to_bytes(4, "big")
     # The package that publishes the schemas agrees.
     assert Schema(load_alert_schema(version)).get_schema_id() == number
 
 
 def test_the_schema_id_of_another_registry() -> None:
-    _, (message,) = AlertTopicSink("alerts", schema_id=0x01020304).send(make_packets(1), VISIT, 7)
+    (message,) = messages_of(AlertTopicSink("alerts", schema_id=0x01020304), make_packets(1))
     assert message.payload[:5] == b"\0\1\2\3\4"
 
 
 def test_a_reader_that_does_not_know_the_schema_is_told_which() -> None:
-    _, (message,) = AlertTopicSink("alerts", schema_id=99).send(make_packets(1), VISIT, 7)
+    (message,) = messages_of(AlertTopicSink("alerts", schema_id=99), make_packets(1))
     with pytest.raises(KeyError, match="99"):
         read_as_the_field_does(message.payload)
 
 
 def test_plain_avro() -> None:
     packets = make_packets(1)
-    _, (message,) = AlertTopicSink("alerts", framing=AlertFraming.PLAIN).send(packets, VISIT, 7)
+    (message,) = messages_of(AlertTopicSink("alerts", framing=AlertFraming.PLAIN), packets)
     assert Schema(load_alert_schema(VERSION)).deserialize(message.payload) == written(packets.packets[0])
 
 
 def test_an_alert_that_explains_itself() -> None:
     packets = make_packets(2)
-    _, messages = AlertTopicSink("alerts", framing=AlertFraming.CONTAINER).send(packets, VISIT, 7)
+    messages = messages_of(AlertTopicSink("alerts", framing=AlertFraming.CONTAINER), packets)
     got = [list(fastavro.reader(io.BytesIO(m.payload))) for m in messages]
     assert got == [[written(p)] for p in packets]
 
 
 def test_no_alerts_no_message() -> None:
-    assert AlertTopicSink("alerts").send(AlertPackets(VERSION, []), VISIT, 7) == ("", ())
-
-
-def test_they_wait() -> None:
-    assert not AlertTopicSink("alerts").immediate
+    assert messages_of(AlertTopicSink("alerts"), AlertPackets(VERSION, [])) == []
 
 
 @pytest.mark.parametrize(
@@ -130,7 +132,7 @@ def test_alerts_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(alert_encoding.fastavro, "schemaless_writer", counted)
     packets = make_packets(3)
-    AlertTopicSink("alerts").send(packets, VISIT, 7)
+    messages_of(AlertTopicSink("alerts"), packets)
     alert_file_bytes(packets)
     alert_datums(packets)
     assert len(calls) == 3

@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
-from models.events import BUTLER_WRITER, OutboxMessage
+from models.events import ALERT, BUTLER_WRITER, OutboxMessage
 from models.ledger import RUNNING, Claim
 from models.outcomes import Result, Timings, VisitOutcome
 from models.visits import FannedOutVisit, VisitKey
@@ -304,6 +304,122 @@ def test_result_and_messages_are_one_transaction(
     assert record.state == RUNNING
 
 
+ALERTS = [OutboxMessage(ALERT, "alerts", str(n), b"%d" % n) for n in range(3)]
+#: What becomes of a visit that sent alerts and was not heard of again.
+LOST = outcome(Result.NOT_RETRIABLE, alerts=3)
+
+
+def pending(engine: sa.Engine) -> list[bytes]:
+    return [stored.message.payload for stored in Outbox(engine).pending()]
+
+
+def test_messages_may_leave_before_the_result(ledger: Ledger, engine: sa.Engine) -> None:
+    ledger.claim(make_visit(), DEPLOYMENT, DAY)
+    assert ledger.send(make_visit(), DEPLOYMENT, DAY, ALERTS, LOST)
+    assert pending(engine) == [b"0", b"1", b"2"]
+    assert Outbox(engine).pending()[0].message.visit == make_visit().key
+    record = ledger.visit(make_visit().key)
+    assert record is not None
+    # What may become of it is nobody's business yet.
+    assert (record.state, record.outcome, record.finished) == (RUNNING, None, None)
+    assert ledger.refresh(make_visit(), DEPLOYMENT)
+    given = outcome(Result.PROCESSED, alerts=3)
+    ledger.finish(make_visit(), DEPLOYMENT, DAY, given, [OutboxMessage(BUTLER_WRITER, "topic", None, b"w")])
+    assert pending(engine) == [b"0", b"1", b"2", b"w"]
+    assert ledger.claim(make_visit(), DEPLOYMENT, DAY).outcome == given
+
+
+def test_somebody_is_told_of_messages(engine: sa.Engine) -> None:
+    told: list[int] = []
+    ledger = Ledger(engine, on_messages=lambda: told.append(len(pending(engine))))
+    ledger.send(make_visit(), DEPLOYMENT, DAY, ALERTS, LOST)
+    assert told == [3]
+
+
+def test_sending_may_be_repeated(ledger: Ledger, engine: sa.Engine) -> None:
+    ledger.claim(make_visit(), DEPLOYMENT, DAY)
+    for _ in range(3):
+        assert ledger.send(make_visit(), DEPLOYMENT, DAY, ALERTS[:2], LOST)
+    more = outcome(Result.NOT_RETRIABLE, alerts=4)
+    for _ in range(2):
+        assert ledger.send(make_visit(), DEPLOYMENT, DAY, ALERTS[2:], more)
+    assert pending(engine) == [b"0", b"1", b"2"]
+
+
+def test_a_visit_that_could_not_be_claimed_may_send(ledger: Ledger, engine: sa.Engine) -> None:
+    assert ledger.send(make_visit(), DEPLOYMENT, DAY, ALERTS, LOST)
+    # With the row of an earlier attempt, too.
+    ledger.finish(make_visit("again"), DEPLOYMENT, DAY, outcome(Result.INTERRUPTED))
+    assert ledger.send(make_visit("again"), DEPLOYMENT, DAY, ALERTS, LOST)
+    assert len(pending(engine)) == 6
+    assert ledger.recover_orphans() == [make_visit().key, make_visit("again").key]
+
+
+@pytest.mark.parametrize("result", [Result.PROCESSED, Result.NOT_RETRIABLE])
+def test_a_visit_that_is_over_sends_nothing(ledger: Ledger, engine: sa.Engine, result: Result) -> None:
+    ledger.claim(make_visit(), DEPLOYMENT, DAY)
+    ledger.finish(make_visit(), DEPLOYMENT, DAY, outcome(result))
+    assert not ledger.send(make_visit(), DEPLOYMENT, DAY, ALERTS, LOST)
+    assert pending(engine) == []
+    assert ledger.claim(make_visit(), DEPLOYMENT, DAY).outcome == outcome(result)
+
+
+def test_nobody_sends_for_another(processes: Processes, engine: sa.Engine) -> None:
+    processes.first.claim(make_visit(), DEPLOYMENT, DAY)
+    processes.wait(2)
+    processes.second.claim(make_visit(), DEPLOYMENT, DAY)
+    assert not processes.first.send(make_visit(), DEPLOYMENT, DAY, ALERTS, LOST)
+    assert processes.second.send(make_visit(), DEPLOYMENT, DAY, ALERTS[:1], LOST)
+    assert pending(engine) == [b"0"]
+
+
+def test_what_was_sent_of_is_not_tried_again(processes: Processes, engine: sa.Engine) -> None:
+    processes.first.claim(make_visit(), DEPLOYMENT, DAY)
+    processes.first.send(make_visit(), DEPLOYMENT, DAY, ALERTS, LOST)
+    assert processes.second.claim(make_visit(), DEPLOYMENT, DAY) == Claim(granted=False)
+    # It renewed its lease with that, and died.
+    processes.wait(1.01)
+    for _ in range(2):
+        assert processes.second.claim(make_visit(), DEPLOYMENT, DAY) == Claim(granted=False, outcome=LOST)
+    record = processes.first.visit(make_visit().key)
+    assert record is not None
+    assert (record.state, record.outcome, record.finished) == (Result.NOT_RETRIABLE, LOST, processes.time)
+    # Or did not: what it made in the end is not thrown away.
+    processes.first.finish(make_visit(), DEPLOYMENT, DAY, outcome(Result.PROCESSED, outputs=1))
+    assert processes.second.claim(make_visit(), DEPLOYMENT, DAY).outcome == outcome(
+        Result.PROCESSED, outputs=1
+    )
+    assert len(pending(engine)) == 3
+
+
+def test_a_service_that_starts_again_does_not_send_twice(url: str) -> None:
+    first = create_ledger_engine(url)
+    ledger = Ledger(first)
+    for group in ("sent", "not sent"):
+        ledger.claim(make_visit(group), DEPLOYMENT, DAY)
+    ledger.send(make_visit("sent"), DEPLOYMENT, DAY, ALERTS, LOST)
+    first.dispose()
+    engine = create_ledger_engine(url)
+    again = Ledger(engine)
+    assert set(again.recover_orphans()) == {make_visit("sent").key, make_visit("not sent").key}
+    assert again.claim(make_visit("sent"), DEPLOYMENT, DAY) == Claim(granted=False, outcome=LOST)
+    assert again.claim(make_visit("not sent"), DEPLOYMENT, DAY) == Claim(granted=True, attempt=2)
+    assert len(pending(engine)) == 3
+
+
+def test_messages_and_testament_are_one_transaction(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger.claim(make_visit(), DEPLOYMENT, DAY)
+
+    def fail(*_: object) -> None:
+        raise sa.exc.OperationalError("insert", {}, OSError("database or disk is full"))
+
+    monkeypatch.setattr(Outbox, "add", fail)
+    with pytest.raises(TemporarilyUnavailable, match="disk is full"):
+        ledger.send(make_visit(), DEPLOYMENT, DAY, ALERTS, LOST)
+    ledger.recover_orphans()
+    assert ledger.claim(make_visit(), DEPLOYMENT, DAY) == Claim(granted=True, attempt=2)
+
+
 def test_a_rehearsal_leaves_nothing(ledger: Ledger) -> None:
     ledger.rehearse()
     ledger.rehearse()
@@ -469,5 +585,6 @@ def test_results_wait_for_the_disk_and_claims_do_not(sqlite_url: str) -> None:
     ledger.claim(make_visit(), DEPLOYMENT, DAY)
     ledger.finish(make_visit(), DEPLOYMENT, DAY, outcome(Result.PROCESSED))
     ledger.claim(make_visit("g2"), DEPLOYMENT, DAY)
+    ledger.send(make_visit("g2"), DEPLOYMENT, DAY, [ALERTS[0]], LOST)
     # SQLite's numbers for NORMAL and FULL.
-    assert levels == [1, 2, 1]
+    assert levels == [1, 2, 1, 2]

@@ -22,16 +22,16 @@ from models.errors import (
     TemporarilyUnavailable,
     UnusableVisit,
 )
-from models.events import BUTLER_WRITER, OutboxMessage
+from models.events import ALERT, BUTLER_WRITER, OutboxMessage
 from models.ledger import Claim
 from models.metrics import MeasuredBundle
-from models.outcomes import Result, VisitOutcome
+from models.outcomes import Result, Timings, VisitOutcome
 from models.pipelines import SelectedPipelines
 from models.raws import FoundImage, parse_raw_key
 from models.visits import FannedOutVisit
 from services.admission import VisitAdmission
 from services.slots.attendance import ImageFeed
-from services.slots.protocol import Finished, ProcessVisit
+from services.slots.protocol import Finished, MessagesMade, ProcessVisit
 from tests.visits import make_visit
 
 #: TAI of 2026-03-01T13:00:00.
@@ -51,6 +51,10 @@ class World:
         self.result: Finished | Exception = Finished(outcome=VisitOutcome(result=Result.PROCESSED))
         self.no_slot: PromptProcessingError | None = None
         self.nothing: PromptProcessingError | None = None
+        self.early: list[MessagesMade] = []
+        self.sent: list[tuple[Sequence[OutboxMessage], VisitOutcome]] = []
+        self.send_failures: list[Exception] = []
+        self.ours = True
         self.image: FoundImage | None = None
         self.images: list[FoundImage] = []
         self.hold: threading.Event | None = None
@@ -79,6 +83,21 @@ class World:
         if len(self.refreshed) == 3 and self.hold:
             self.hold.set()
         return True
+
+    def send(
+        self,
+        visit: FannedOutVisit,
+        deployment_id: str,
+        day_obs: int,
+        messages: Sequence[OutboxMessage],
+        lost: VisitOutcome,
+    ) -> bool:
+        self.calls.append("send")
+        if self.send_failures:
+            raise self.send_failures.pop(0)
+        if self.ours:
+            self.sent.append((messages, lost))
+        return self.ours
 
     def finish(
         self,
@@ -115,11 +134,15 @@ class World:
             raise self.no_slot
         return "deployed"
 
-    def run(self, request: ProcessVisit, images: ImageFeed) -> Finished:
+    def run(
+        self, request: ProcessVisit, images: ImageFeed, on_messages: Callable[[MessagesMade], object]
+    ) -> Finished:
         self.calls.append("run")
         self.requests.append(request)
+        for made in self.early:
+            on_messages(made)
         if self.hold:
-            self.hold.wait(10)
+            self.hold.wait(60)
         self.images = images.take()
         if isinstance(self.result, Exception):
             raise self.result
@@ -192,6 +215,58 @@ def test_way_of_a_visit(world: World) -> None:
     assert world.recorded == [(answer.outcome, (MESSAGE,))]
     assert world.observed == ["received", "accepted", "finished processed", "answered"]
     assert world.labels[0]["day_obs"] == 20260301
+
+
+EARLY = MessagesMade(messages=(OutboxMessage(ALERT, "alerts", None, b"an alert"),), made_unix=0.0)
+
+
+def test_alerts_leave_before_the_result(world: World) -> None:
+    timings = Timings(image_to_alert=1.0)
+    outcome = VisitOutcome(result=Result.PROCESSED, alerts=2, timings=timings)
+    world.result = Finished(outcome=outcome, outbox=(MESSAGE,))
+    world.early = [EARLY, EARLY]
+    answer = world.admission().handle(visit())
+    assert [messages for messages, _ in world.sent] == [EARLY.messages] * 2
+    # Once: not with the result again.
+    assert world.recorded == [(answer.outcome, (MESSAGE,))]
+    assert world.calls[-1] == "finish"
+    assert answer.outcome.alerts == 2
+    assert answer.outcome.timings.image_to_alert is not None and answer.outcome.timings.image_to_alert > 1.0
+
+
+def test_a_slot_that_dies_takes_no_alert_back(world: World) -> None:
+    world.early = [EARLY]
+    world.result = NotRetriable("the slot died while it exported")
+    answer = world.admission().handle(visit())
+    assert (answer.outcome.result, answer.outcome.alerts) == (Result.NOT_RETRIABLE, 1)
+    assert len(world.sent) == 1
+    assert world.recorded == [(answer.outcome, ())]
+
+
+def test_alerts_of_a_visit_that_another_has_go_with_the_result(world: World) -> None:
+    world.early, world.ours = [EARLY], False
+    world.result = Finished(outcome=VisitOutcome(result=Result.PROCESSED), outbox=(MESSAGE,))
+    answer = world.admission().handle(visit())
+    assert world.recorded == [(answer.outcome, (*EARLY.messages, MESSAGE))]
+
+
+def test_alerts_that_cannot_be_stored_are_stored_before_the_result(world: World) -> None:
+    world.early, world.send_failures = [EARLY], [TemporarilyUnavailable("away")] * 3
+    admission = world.admission(record_timeout=60.0)
+    assert admission.handle(visit()).outcome.result is Result.PROCESSED
+    assert world.calls[-2:] == ["send", "finish"]
+    assert [messages for messages, _ in world.sent] == [EARLY.messages]
+    assert admission.ledger_trouble is None
+
+
+def test_alerts_that_can_never_be_stored_are_in_the_log(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.early, world.send_failures = [EARLY], [TemporarilyUnavailable("away")] * 99
+    answer = world.admission(record_timeout=0.0).handle(visit())
+    assert answer.outcome.result is Result.NOT_RETRIABLE
+    (line,) = [r.getMessage() for r in caplog.records if r.levelno == logging.CRITICAL]
+    assert "an alert" in line
 
 
 def test_metrics_go_out_after_the_result_is_recorded(world: World) -> None:

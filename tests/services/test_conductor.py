@@ -18,11 +18,11 @@ from models.errors import (
     PipelineUnreadable,
     UnreadableImage,
 )
-from models.events import ALERT
+from models.events import ALERT, BUTLER_WRITER
 from models.inputs import InputKind
 from models.outcomes import Result, VisitOutcome
 from models.visits import RotationSystem
-from services.slots.protocol import Finished, Stage
+from services.slots.protocol import Stage
 from tests.services.world import (
     DATE,
     IMAGE,
@@ -574,70 +574,70 @@ def test_alerts_cannot_be_sent(world: World) -> None:
     assert "task" not in got.detail
 
 
-class TestAlertsThatWait:
-    """Alerts for the outbox are nobody's business before the result is."""
+class TestAlertsForABroker:
+    """They leave at once, and the visit goes on."""
 
     @pytest.fixture(autouse=True)
-    def _wait(self, world: World) -> None:
-        world.immediate = False
+    def _to_a_broker(self, world: World) -> None:
+        world.alert_files = False
         world.task("associate", lambda: None)
 
-    @staticmethod
-    def waiting(finished: Finished) -> int:
-        return sum(message.kind == ALERT for message in finished.outbox)
-
-    def test_they_go_out_with_the_result(self, world: World) -> None:
-        finished = world.process()
-        assert (finished.outcome.result, finished.outcome.alerts) == (Result.PROCESSED, 3)
-        assert self.waiting(finished) == 3
-        assert Stage.PUBLISHING not in world.channel.stages
-
-    def test_an_interrupted_visit_takes_them_back(self, world: World) -> None:
-        world.landed = time.time()
-
-        def fail(step: str) -> None:
-            if step == "after measure":
-                raise ConnectionError("reset")
-
-        world.on_step = fail
-        finished = world.process()
-        assert (finished.outcome.result, finished.outcome.alerts) == (Result.INTERRUPTED, 0)
-        assert finished.outbox == ()
-        assert finished.outcome.timings.image_to_alert is None
-        assert len(world.sent) == 1
-
-    def test_an_interrupted_visit_that_changed_the_apdb_does_not(self, world: World) -> None:
-        def fail(step: str) -> None:
-            if step == "after measure":
-                world.apdb_visits.add(100)
-                raise ConnectionError("reset")
-
-        world.on_step = fail
-        finished = world.process()
-        assert (finished.outcome.result, finished.outcome.alerts) == (Result.NOT_RETRIABLE, 3)
-        assert self.waiting(finished) == 3
-
-    def test_a_failed_visit_sends_them(self, world: World) -> None:
-        world.task("measure", boom())
+    def test_they_leave_before_other_tasks_and_the_export(self, world: World) -> None:
+        left: dict[str, int] = {}
+        world.on_step = lambda step: left.setdefault(step, len(world.channel.messages))
         finished = world.process()
         got = finished.outcome
-        assert (got.result, got.alerts, self.waiting(finished)) == (Result.NOT_RETRIABLE, 3, 3)
-        assert "alerts had been made" in got.detail and "boom" in got.detail
+        assert (got.result, got.alerts, got.alert_files) == (Result.PROCESSED, 3, ())
+        assert (left["task alert"], left["task measure"]) == (0, 3)
+        assert [message.kind for message in world.channel.messages] == [ALERT] * 3
+        # They are not sent again with the result.
+        assert [message.kind for message in finished.outbox] == [BUTLER_WRITER]
+        stages = world.channel.stages
+        assert stages.index(Stage.PUBLISHING) < stages.index(Stage.EXPORTING)
+
+    def test_an_outage_after_that_does_not_take_them_back(self, world: World) -> None:
+        def fail(step: str) -> None:
+            if step == "after measure":
+                raise ConnectionError("reset")
+
+        world.on_step = fail
+        got = outcome(world)
+        assert (got.result, got.alerts) == (Result.NOT_RETRIABLE, 3)
+        assert "alerts were sent" in got.detail
+
+    def test_a_visit_without_alerts_can_be_tried_again(self, world: World) -> None:
+        world.packets = []
+
+        def fail(step: str) -> None:
+            if step == "after measure":
+                raise ConnectionError("reset")
+
+        world.on_step = fail
+        got = outcome(world)
+        assert (got.result, got.alerts) == (Result.INTERRUPTED, 0)
+        assert (world.channel.messages, len(world.sent)) == ([], 1)
+        assert Stage.PUBLISHING not in world.channel.stages
 
     def test_a_failed_visit_without_alerts_is_just_that(self, world: World) -> None:
         world.packets = []
         world.task("measure", boom())
         assert outcome(world).result is Result.FAILED
 
-    def test_they_go_out_though_nothing_can_be_exported(self, world: World) -> None:
+    def test_nothing_can_be_exported(self, world: World) -> None:
         world.export_fails = OSError(28, "No space left on device")
         finished = world.process()
-        assert (finished.outcome.title, self.waiting(finished)) == ("ExportFailed", 3)
+        assert (finished.outcome.title, finished.outcome.alerts, finished.outbox) == ("ExportFailed", 3, ())
 
-    def test_they_are_durable_with_the_result(self, world: World) -> None:
+    def test_the_time_to_them_does_not_count_the_export(self, world: World) -> None:
         world.landed = time.time()
+        handed_over: list[float] = []
+        world.on_step = lambda step: handed_over.append(time.time()) if step == "task measure" else None
         to_alert = outcome(world).timings.image_to_alert
-        assert to_alert is not None and 0 <= to_alert < 60
+        assert to_alert is not None and 0 <= to_alert <= handed_over[0] - world.landed
+
+    def test_without_alerts_there_is_no_time_to_them(self, world: World) -> None:
+        world.landed, world.packets = time.time(), []
+        assert outcome(world).timings.image_to_alert is None
 
 
 # Metrics.

@@ -12,7 +12,7 @@ from repos.ledger import Ledger
 from repos.ledger_database import create_ledger_engine
 from repos.outbox import Outbox
 from services.slots.attendance import ImageFeed
-from services.slots.protocol import Finished, ProcessVisit
+from services.slots.protocol import Finished, MessagesMade, ProcessVisit
 from simulator.servers.postgresql import PostgreSQLServer
 from tests.servers import unique_name
 from tests.services.test_admission import MESSAGE, World, visit
@@ -28,9 +28,11 @@ class Outage(World):
         self._meanwhile = meanwhile
         self.result = Finished(outcome=VisitOutcome(result=Result.PROCESSED), outbox=(MESSAGE,))
 
-    def run(self, request: ProcessVisit, images: ImageFeed) -> Finished:
+    def run(
+        self, request: ProcessVisit, images: ImageFeed, on_messages: Callable[[MessagesMade], object]
+    ) -> Finished:
         self._meanwhile()
-        return super().run(request, images)
+        return super().run(request, images, on_messages)
 
 
 @pytest.fixture

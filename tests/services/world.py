@@ -15,7 +15,7 @@ from models.inputs import InputKind, InputNeed
 from models.pipelines import SelectedPipelines
 from models.raws import FoundImage, parse_raw_key
 from models.visits import FannedOutVisit
-from services.alerts import AlertPublisher
+from services.alerts import AlertPublisher, Outlet
 from services.collaborators import Collaborators
 from services.conductor import VisitProcessor
 from services.execution import PipelineExecution
@@ -254,6 +254,7 @@ class Channel:
         self.reported: dict[Stage, tuple[int, ...]] = {}
         self.shields = 0
         self.held = False
+        self.messages: list[OutboxMessage] = []
         self.interrupted = False
 
     def report(self, stage: Stage, exposures: tuple[int, ...] = ()) -> None:
@@ -261,6 +262,11 @@ class Channel:
         self.reported[stage] = exposures
         if stage in (Stage.PUBLISHING, Stage.EXPORTING):
             self.held = True
+
+    def send(self, messages: Sequence[OutboxMessage]) -> None:
+        # Only in this order a slot's death can be judged.
+        assert self.shields and self.stages[-1] is Stage.PUBLISHING
+        self.messages.extend(messages)
 
     def images(self, timeout: float) -> list[FoundImage]:
         return []
@@ -348,8 +354,8 @@ class World:
         self.labelled: list[int] = []
         # Pipelines.
         self.measurements: Callable[[Any], tuple[Any, ...]] = lambda workspace: ("measured",)
-        #: Whether alerts are out as soon as they are sent.
-        self.immediate = True
+        #: Whether alerts go to files, or else to a broker.
+        self.alert_files = True
         self.packets: list[Any] = ["alert 1", "alert 2", "alert 3"]
         self.no_work: set[str] = set()
         self.pipelines: dict[str, Pipeline | Exception] = {}
@@ -454,16 +460,15 @@ class World:
             raise self.apdb_away
         return bool(self.apdb_visits & set(visits))
 
-    def send(
-        self, packets: Any, visit: FannedOutVisit, exposure: int
-    ) -> tuple[str, tuple[OutboxMessage, ...]]:
+    def send(self, packets: Any, visit: FannedOutVisit, exposure: int, outlet: Outlet) -> str:
         assert self.channel.shields
         if self.sink_fails is not None:
             raise self.sink_fails
         self.sent.append((exposure, len(packets)))
-        if not self.immediate:
-            return "", tuple(OutboxMessage(ALERT, "alerts", None, b"alert") for _ in packets)
-        return f"/alerts/{exposure}.avro", ()
+        if self.alert_files:
+            return f"/alerts/{exposure}.avro"
+        outlet([OutboxMessage(ALERT, "alerts", None, b"alert") for _ in packets])
+        return ""
 
     def ingest(self, found: FoundImage, visit: FannedOutVisit) -> Image:
         self.step("ingest")

@@ -49,6 +49,10 @@ class ShakyLedger(Ledger):
         self._check()
         return super().claim(visit, deployment_id, day_obs)
 
+    def send(self, *arguments: Any) -> bool:
+        self._check()
+        return super().send(*arguments)
+
     def finish(self, *arguments: Any) -> None:
         self._check()
         super().finish(*arguments)

@@ -13,7 +13,7 @@ from models.raws import FoundImage, parse_raw_key
 from services.slots.attendance import ImageFeed
 from services.slots.pool import SlotPool
 from services.slots.process import TemplateProcess
-from services.slots.protocol import ProcessVisit
+from services.slots.protocol import MessagesMade, ProcessVisit
 from services.slots.state import PoolConfig, SlotView
 from services.slots.supervisor import TemplateSupervisor
 from tests.visits import make_visit
@@ -42,6 +42,8 @@ class PoolUnderTest:
 
     def __init__(self, pool: SlotPool) -> None:
         self.pool = pool
+        #: What left before the end of a visit.
+        self.made: list[MessagesMade] = []
 
     def run(self, steps: str, feed: ImageFeed | None = None, **fields: Any) -> VisitOutcome:
         request = ProcessVisit(
@@ -49,7 +51,7 @@ class PoolUnderTest:
             pipelines=SelectedPipelines(preprocessing=(), main=("Fake.yaml",)),
             output_date="2026-01-01",
         )
-        return self.pool.run(request, feed or ImageFeed()).outcome
+        return self.pool.run(request, feed or ImageFeed(), self.made.append).outcome
 
     def wait_until(self, condition: Callable[[], Any], timeout: float = 60.0) -> Any:
         deadline = time.monotonic() + timeout

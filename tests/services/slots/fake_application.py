@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.errors import InterruptSignal, NotInitialised
+from models.events import ALERT, OutboxMessage
 from models.outcomes import Result, Timings, VisitOutcome
 from services.slots.protocol import Finished, ProcessVisit, SlotBlueprint, SlotChannel, Stage
 
@@ -76,6 +77,10 @@ class FakeApplication:
     def do_stage(self, argument: str, channel: SlotChannel) -> None:
         stage, _, exposure = argument.partition("=")
         channel.report(Stage(stage), (int(exposure),) if exposure else ())
+
+    def do_send(self, argument: str, channel: SlotChannel) -> None:
+        size = int(argument)
+        channel.send([OutboxMessage(kind=ALERT, topic="alerts", key=None, payload=bytes(size))])
 
     def do_sleep(self, argument: str, channel: SlotChannel) -> None:
         time.sleep(float(argument))

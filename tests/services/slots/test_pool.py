@@ -77,6 +77,25 @@ def test_death_after_alerts_is_not_retriable(make_pool: MakePool, stage: str) ->
         slots.run(f"stage:executing=1 stage:{stage}=1 kill-self")
 
 
+def test_messages_leave_while_the_visit_goes_on(make_pool: MakePool, tmp_path: Path) -> None:
+    slots = make_pool()
+    with ThreadPoolExecutor(1) as threads:
+        with Gate(tmp_path) as gate:
+            visit = threads.submit(slots.run, f"stage:publishing=1 send:10 send:3000000 {gate.step}")
+            slots.wait_until(lambda: len(slots.made) == 2)
+            assert not visit.done()
+        assert visit.result().result is Result.PROCESSED
+    assert [[len(m.payload) for m in made.messages] for made in slots.made] == [[10], [3_000_000]]
+    assert slots.made[0].made_unix <= slots.made[1].made_unix
+
+
+def test_death_after_messages_says_how_many(make_pool: MakePool) -> None:
+    slots = make_pool()
+    with pytest.raises(NotRetriable, match="2 alerts of the visit were sent already"):
+        slots.run("stage:executing=1 stage:publishing=1 send:10 send:10 stage:exporting=1 kill-self")
+    assert len(slots.made) == 2
+
+
 def test_what_a_task_started_dies_with_its_slot(make_pool: MakePool, tmp_path: Path) -> None:
     slots = make_pool()
     child = int(slots.run("child").detail.partition("child=")[2])
