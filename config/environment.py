@@ -40,6 +40,7 @@ LIBRARY_VARIABLES = frozenset(
         "RUCIO_HOME",
         "S3_ENDPOINT_URL",
         "SATTLE_URI_BASE",
+        "SSL_CERT_FILE",
     }
 )
 

@@ -21,6 +21,8 @@ def fan_out() -> None:
     """
     # Kafka's and HTTP's clients take a moment to import; `--help` does without.
     from app.fan_out_factory import run_fan_out
+    from config.environment import apply_library_variables
     from config.fan_out_settings import load_fan_out_settings
 
+    apply_library_variables("fan-out")
     run_fan_out(load_fan_out_settings())

@@ -176,11 +176,12 @@ def simulate(
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
     _check_options(given)
-    if bucket is not None or replay is not None:
-        from config.environment import apply_library_variables
+    from config.environment import apply_library_variables
 
-        # Before the libraries are imported that read them.
-        apply_library_variables("service")
+    # Before the libraries are imported that read them.
+    apply_library_variables("service")
+    if kafka is not None:
+        apply_library_variables("fan-out")
     console = Console()
     camera = _find_instrument(instrument)
     if replay is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,13 +140,18 @@ def test_servers(observatory: Observatory) -> None:
     )
 
 
-def test_kafka_that_wants_to_know_who_writes(observatory: Observatory, tmp_path: Path) -> None:
+def test_kafka_that_wants_to_know_who_writes(
+    observatory: Observatory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What is set here is gone after the test.
+    monkeypatch.setenv("SSL_CERT_FILE", "")
+    monkeypatch.delenv("SSL_CERT_FILE")
     # As the fan-out is told, which reads what is written here.
     settings = tmp_path / "settings.yaml"
     settings.write_text(
         "RUBIN_INSTRUMENT: DemoCam\nSASL_USERNAME: common\nwriter: {KAFKA_USERNAME: w}\n"
         "fan-out: {SASL_USERNAME: observer, SASL_MECHANISM: PLAIN, SECURITY_PROTOCOL: SASL_SSL, "
-        "PP_KAFKA_VERIFY_TLS: 0}\n"
+        "PP_KAFKA_VERIFY_TLS: 0, SSL_CERT_FILE: /etc/ca.pem}\n"
     )
     arguments = ("--image-dir", tmp_path, "--kafka", "k:1", "--next-visit-topic", "v", "--detectors", 1)
     result = run(simulate, *arguments, PP_SETTINGS_FILE=str(settings), SASL_PASSWORD="secret")
@@ -160,6 +166,7 @@ def test_kafka_that_wants_to_know_who_writes(observatory: Observatory, tmp_path:
         verify=False,
     )
     assert "secret" not in repr(observatory.surroundings)
+    assert os.environ["SSL_CERT_FILE"] == "/etc/ca.pem"
 
 
 def test_a_user_without_a_password(observatory: Observatory, tmp_path: Path) -> None:
