@@ -6,16 +6,18 @@ __all__ = ["app", "main"]
 
 import os
 import signal
+import sys
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
 from rich.console import Console
 
 from app.command_line import FAILED
 from app.command_line import run as run_command
+from app.lasting_output import LastingOutput
 from models.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -151,7 +153,8 @@ def run(
         )
     if json_file is not None:
         _check_writable(json_file)
-    console = Console()
+    # Whoever stops reading does not stop the run.
+    console = Console(file=cast("TextIO", LastingOutput(sys.stdout)))
     stops = StopRequests()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stops.take)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["run_over_broker", "stop_over_broker"]
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ from models.streaming.monitoring import ExecutionStatus
 from repos.streaming.database import create_streaming_engine
 from repos.streaming.embedded_catalogue import EmbeddedCatalogue
 from services.streaming.catalogue import Catalogue
+
+_log = logging.getLogger(__name__)
 
 #: Seconds until a command without effect is an error.
 _EFFECT = 30.0
@@ -119,18 +122,21 @@ def run_over_broker(
         finally:
             if supervisor is not None and programs is not None and programs.ours:
                 supervisor.shut_down()
-    taken = None
-    if execution is not None and execution.start_time and execution.end_time:
-        taken = (execution.end_time - execution.start_time).total_seconds()
-    return RunSummary.of(
-        standing,
-        stopped=bool(stops()),
-        namespace=config.namespace,
-        duration_s=taken,
-        total_s=time.monotonic() - begin,
-        realtime=bool(config.daq["realtime"]),
-        executor=settings.executor,
-    )
+        taken = None
+        if execution is not None and execution.start_time and execution.end_time:
+            taken = (execution.end_time - execution.start_time).total_seconds()
+        summary = RunSummary.of(
+            standing,
+            stopped=bool(stops()),
+            namespace=config.namespace,
+            duration_s=taken,
+            total_s=time.monotonic() - begin,
+            realtime=bool(config.daq["realtime"]),
+            executor=settings.executor,
+        )
+        # The console may be gone.
+        _log.info("Summary: %s", summary.model_dump_json())
+    return summary
 
 
 def stop_over_broker(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["run_embedded"]
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,6 +19,8 @@ from app.streaming.workplace import Workplace, logged_to
 from config.streaming.sections import check_agents
 from config.streaming.settings import StreamingSettings
 from config.streaming.testbed import load_testbed_config
+
+_log = logging.getLogger(__name__)
 
 
 def run_embedded(
@@ -76,15 +79,18 @@ def run_embedded(
             testbed.close()
         total = time.monotonic() - begin
         result = testbed.result
-    faults = (result.error,) if result is not None and result.error else ()
-    return RunSummary.of(
-        standing,
-        stopped=bool(stops()),
-        faults=faults,
-        namespace=workflow.namespace,
-        duration_s=result.duration if result else None,
-        simulated_s=result.simulated if result else None,
-        total_s=total,
-        realtime=workflow.parameters.realtime,
-        executor=settings.executor,
-    )
+        faults = (result.error,) if result is not None and result.error else ()
+        summary = RunSummary.of(
+            standing,
+            stopped=bool(stops()),
+            faults=faults,
+            namespace=workflow.namespace,
+            duration_s=result.duration if result else None,
+            simulated_s=result.simulated if result else None,
+            total_s=total,
+            realtime=workflow.parameters.realtime,
+            executor=settings.executor,
+        )
+        # The console may be gone.
+        _log.info("Summary: %s", summary.model_dump_json())
+    return summary

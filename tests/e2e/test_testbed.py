@@ -108,6 +108,17 @@ class TestInOneProcess:
         assert "(terminated)" in out
         assert "Fault" not in out
 
+    def test_a_run_goes_on_when_nobody_reads_any_more(self, tmp_path: Path) -> None:
+        process = Site(tmp_path).start("run", "--no-realtime")
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("Running prompt_processing")
+        process.stdout.close()
+        assert process.wait(60) == 0
+        log = (tmp_path / "testbed-out" / "embedded" / "testbed.log").read_text()
+        assert "Nothing can be shown any more" in log
+        (summary,) = re.findall(r'"message": "Summary: (.*?)", "name"', log)
+        assert json.loads(summary.replace('\\"', '"'))["processed"] == 3
+
     @pytest.mark.parametrize(
         ("command", "what"),
         [
