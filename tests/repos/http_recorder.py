@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,12 +35,12 @@ class Recorder:
     ----------
     answers : `dict` [`str`, `tuple`]
         Status and JSON by path; 200 and nothing for others.
-    delay : `float`
-        Seconds before each answer.
+    open : `threading.Event`
+        While it is not set, nothing is answered.
     """
 
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
-    delay: float = 0.0
+    open: threading.Event = field(default_factory=threading.Event)
     requests: list[Request] = field(default_factory=list)
     url: str = ""
 
@@ -58,6 +57,7 @@ class _QuietServer(ThreadingHTTPServer):
 def recorder() -> Iterator[Recorder]:
     """Run a server while the context lasts."""
     record = Recorder()
+    record.open.set()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -68,7 +68,7 @@ def recorder() -> Iterator[Recorder]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             body = json.loads(content) if content else None
             record.requests.append(Request(self.command, self.path, headers, body))
-            time.sleep(record.delay)
+            record.open.wait(60.0)
             status, answer = record.answers.get(self.path, (200, {}))
             out = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
@@ -88,6 +88,7 @@ def recorder() -> Iterator[Recorder]:
     try:
         yield record
     finally:
+        record.open.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -135,13 +135,13 @@ def test_an_answer_that_makes_no_sense(proxy: Recorder, client: SasquatchClient,
 
 
 def test_a_proxy_that_is_too_slow(proxy: Recorder) -> None:
-    proxy.delay = 0.5
+    proxy.open.clear()
     client = SasquatchClient(proxy.url, namespace="n", timeout=0.1)
     with pytest.raises(TemporarilyUnavailable, match="ReadTimeout"):
         client.send(BUNDLE)
     client.close()
     # The second action did not wait for the same thing.
-    assert proxy.paths() == ["GET /v3/clusters"]
+    assert proxy.paths() in ([], ["GET /v3/clusters"])
 
 
 def test_nobody_there() -> None:

@@ -163,13 +163,15 @@ def test_an_address_that_is_silent_leaves_time_for_the_next(monkeypatch: pytest.
             poster = CloudEventPoster(topic="t")
             return await poster.post(f"http://service:{server.port}/", VISIT, on_sent=lambda: None)
 
-    monkeypatch.setattr("repos.visit_posts._CONNECT_TIMEOUT", 1.0)
+    monkeypatch.setattr("repos.visit_posts._CONNECT_TIMEOUT", 3.0)
     monkeypatch.setattr("repos.visit_posts._look_up", look_up)
     monkeypatch.setattr(asyncio, "open_connection", open_connection)
     assert asyncio.run(run()).status == 200
 
 
-def test_many_requests_are_open_at_once() -> None:
+def test_many_requests_are_open_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("repos.visit_posts._CONNECT_TIMEOUT", 120.0)
+
     async def run() -> None:
         async with answering_server(answer()) as server:
             full = asyncio.Event()

@@ -10,7 +10,6 @@ import urllib.request
 from functools import partial
 from pathlib import Path
 
-import psutil
 import pytest
 
 from models.outcomes import Result
@@ -20,6 +19,7 @@ from simulator.servers.redis import RedisServer
 from tests.app.stream.conftest import Scene
 from tests.gates import Gate
 from tests.visits import make_visit
+from tests.waiting import still_there
 
 
 def test_visits_are_processed_and_the_idle_worker_ends(scene: Scene, tmp_path: Path) -> None:
@@ -101,8 +101,7 @@ def test_a_signal_hands_the_visit_to_another_worker(
         processes = worker.tree()
         worker.process.send_signal(number)
         assert worker.ends() == 0
-        _, alive = psutil.wait_procs(processes, timeout=60)
-        assert alive == []
+        assert still_there(processes) == []
         first = scene.state(group)
         assert scene.pending() == ([1] if first == Result.INTERRUPTED else [])
     scene.start(REDIS_CLAIM_IDLE="300")
@@ -117,8 +116,7 @@ def test_nothing_outlives_a_killed_worker(scene: Scene) -> None:
     assert len(processes) == 3
     worker.process.kill()
     worker.process.wait()
-    _, alive = psutil.wait_procs(processes, timeout=60)
-    assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+    assert still_there(processes) == []
 
 
 def test_worker_ends_after_its_number_of_visits(scene: Scene) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
-import psutil
 import pytest
 
 from tests.app.web.conftest import RunningService
+from tests.waiting import still_there
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
@@ -27,8 +27,7 @@ def test_visits_are_answered_before_the_end(
     assert int(response.headers["retry-after"]) >= 0
     assert "shutting down" in response.json()["detail"]
     assert service.process.wait(120) == 0
-    _, alive = psutil.wait_procs(processes, timeout=60)
-    assert alive == []
+    assert still_there(processes) == []
     with pytest.raises(httpx.TransportError):
         service.client.get("/health")
 
@@ -49,8 +48,7 @@ def test_nothing_outlives_a_killed_server(start_service: Callable[..., RunningSe
     processes = service.processes()
     assert len(processes) == 5
     service.process.kill()
-    _, alive = psutil.wait_procs(processes, timeout=60)
-    assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+    assert still_there(processes) == []
 
 
 def test_parent_is_light(start_service: Callable[..., RunningService]) -> None:

@@ -285,10 +285,9 @@ def test_a_broker_that_hangs_is_left_and_found_again(
             # It may still take some before it stops.
             while True:
                 bus.send(name, "meanwhile")
-        wait_until(lambda: not bus.connected)
+        wait_until(lambda: "nothing was heard of the broker" in caplog.text)
     finally:
         activemq.resume()
-    assert "nothing was heard of the broker" in caplog.text
     wait_until(lambda: bus.connected)
     send(bus, name, "after")
     wait_until(lambda: "after" in taken.texts)

@@ -5,13 +5,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-import psutil
 import pytest
 
 from services.slots.process import SlotProcess, SlotUnavailable, TemplateProcess, describe_exit
 from services.slots.protocol import ForkSlot
 from services.slots.supervisor import TemplateSupervisor
 from tests.services.slots.conftest import FAKE
+from tests.waiting import still_there
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def template() -> Iterator[TemplateProcess]:
 def start_slot(template: TemplateProcess) -> tuple[TemplateSupervisor, SlotProcess]:
     supervisor = TemplateSupervisor(launch=lambda: pytest.fail("another template was started"))
     supervisor.adopt(template)
-    return supervisor, supervisor.start_slot(ForkSlot(number=0), 20.0)
+    return supervisor, supervisor.start_slot(ForkSlot(number=0), 120.0)
 
 
 def test_only_the_user_can_reach_it(template: TemplateProcess) -> None:
@@ -46,8 +46,8 @@ def test_slot_ends_with_its_connection(template: TemplateProcess) -> None:
     supervisor, slot = start_slot(template)
     slot.connection.close()
     assert slot.wait(60)
-    assert supervisor.how_exited(slot.pid, 5.0) == 70
-    assert supervisor.how_exited(os.getpid(), 5.0) is None
+    assert supervisor.how_exited(slot.pid, 60.0) == 70
+    assert supervisor.how_exited(os.getpid(), 60.0) is None
     supervisor.close()
 
 
@@ -68,15 +68,14 @@ from services.slots.process import TemplateProcess
 from services.slots.protocol import ForkSlot
 from services.slots.supervisor import TemplateSupervisor
 supervisor = TemplateSupervisor(launch=lambda: TemplateProcess.launch({FAKE!r}))
-slot = supervisor.start_slot(ForkSlot(number=0), 20.0)
+slot = supervisor.start_slot(ForkSlot(number=0), 120.0)
 print(slot.pid, supervisor.ready.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     ended = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, timeout=200, check=False)
     pids = [int(word) for word in ended.stdout.split()]
     assert len(pids) == 2
-    _, alive = psutil.wait_procs([psutil.Process(p) for p in pids if psutil.pid_exists(p)], timeout=60)
-    assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+    assert still_there(pids) == []
 
 
 @pytest.mark.parametrize(
