@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["daq"]
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -42,6 +43,10 @@ def daq(
     testbed_config: Annotated[
         str | None, typer.Option(help="The testbed's file, instead of what SWF_TESTBED_CONFIG names.")
     ] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option(help="Where it keeps what it needs to go on with a run; default: PP_TESTBED_DIRECTORY."),
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Log more.")] = False,
 ) -> None:
     """Simulate the data acquisition: runs, their states, messages and STF files.
@@ -52,6 +57,9 @@ def daq(
     name, the monitor what SWF_MONITOR_URL does: both are needed. SIGTERM,
     SIGQUIT or Ctrl-C ends a run with an end_run of the files so far; SIGUSR1
     has data taking stand still, SIGUSR2 go on.
+
+    A run whose process was killed is gone on with when the same command is
+    given again; with --run-once of another workflow, it is ended.
 
     For example:
 
@@ -91,6 +99,8 @@ def daq(
     settings = load_streaming_settings()
     if testbed_config is not None:
         settings = settings.model_copy(update={"testbed_config": testbed_config})
+    if directory is not None:
+        settings = settings.model_copy(update={"testbed_directory": directory.expanduser().absolute()})
     # What they say of each attempt is said once, in our words.
     levels = {"stamina": logging.ERROR, "stomp.py": logging.CRITICAL, **settings.log_levels}
     if debug:

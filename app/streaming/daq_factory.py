@@ -22,9 +22,11 @@ from repos.streaming.monitor_http import MonitorHttp
 from repos.streaming.monitor_logs import HttpLogSink, MonitorLogHandler
 from simulator.daq.bus import DaqBus
 from simulator.daq.execution import DaqResult
+from simulator.daq.journal import DaqJournal
 from simulator.daq.monitor import DaqMonitor
 from simulator.daq.runner import DaqRunner
 from simulator.io.daq_bus import StompDaqBus
+from simulator.io.daq_journal import open_daq_journal
 from simulator.io.daq_link import BrokerAddress
 from simulator.io.daq_monitor import RestDaqMonitor
 
@@ -35,6 +37,8 @@ _CONTAINER = Path("/tmp")  # noqa: S108
 #: The workflow whose configuration says for which namespace commands are
 #: followed, if the testbed's file does not.
 _DEFAULT = "prompt_processing"
+#: Where journals are, in the testbed's directory.
+_JOURNALS = "daq"
 #: Seconds for which the last lines of the log may be on their way to the
 #: monitor.
 _LAST_LINES = 1.0
@@ -87,6 +91,7 @@ def build_runner(
     follow_commands: bool = False,
     bus: DaqBus | None = None,
     monitor: DaqMonitor | None = None,
+    journal: DaqJournal | None = None,
 ) -> DaqRunner:
     """Return a runner for the broker and the monitor that the settings name.
 
@@ -96,25 +101,29 @@ def build_runner(
     namespace, agent_type : `str`
     follow_commands : `bool`, optional
         Whether it listens to the queue of commands.
-    bus, monitor : optional
+    bus, monitor, journal : optional
         Others than those of the settings.
 
     Raises
     ------
     models.errors.InvalidConfiguration
-        Raised if no monitor is named.
+        Raised if no monitor is named, or the journal cannot be used.
     """
 
     def load(workflow_name: str, config: str | None, params: Mapping[str, Any]) -> DaqWorkflow:
         return load_daq_workflow(settings, workflow_name, config, params)
 
+    bus, monitor = bus or StompDaqBus(_broker(settings)), monitor or _monitor(settings)
+    if journal is None:
+        journal = open_daq_journal(settings.testbed_directory / _JOURNALS, f"{agent_type}.{namespace}")
     return DaqRunner(
-        bus=bus or StompDaqBus(_broker(settings)),
-        monitor=monitor or _monitor(settings),
+        bus=bus,
+        monitor=monitor,
         namespace=namespace,
         user=getpass.getuser(),
         agent_type=agent_type,
         load=load if follow_commands else None,
+        journal=journal,
     )
 
 
@@ -137,7 +146,8 @@ def run_commands(settings: StreamingSettings, *, runner: DaqRunner | None = None
 def run_once(
     settings: StreamingSettings, workflow: DaqWorkflow, *, runner: DaqRunner | None = None
 ) -> DaqResult:
-    """Run one workflow; SIGTERM, SIGQUIT or SIGINT end it.
+    """Run one workflow, or the rest of the same that a process left which
+    died; SIGTERM, SIGQUIT or SIGINT end it.
 
     Raises
     ------

@@ -16,6 +16,8 @@ from repos.streaming.monitor_rows import AlreadyThere
 from repos.streaming.monitor_store import MonitorStore
 from simulator.daq.monitor import NewExecution
 
+_UNDER_WAY = (ExecutionStatus.PENDING, ExecutionStatus.RUNNING)
+
 
 class EmbeddedDaqMonitor:
     """A `simulator.daq.monitor.DaqMonitor` on the monitor's own store.
@@ -76,6 +78,11 @@ class EmbeddedDaqMonitor:
         except AlreadyThere:
             # Asked again after an answer that did not arrive.
             return
+
+    def is_over(self, execution_id: str) -> bool:
+        """Say whether an execution has ended, whoever ended it."""
+        execution = self._monitor.execution(execution_id)
+        return execution is not None and execution.status not in _UNDER_WAY
 
     def begin_run(self, run_number: int, execution_id: str, *, at: datetime) -> None:
         """Register that a run is imminent."""

@@ -34,9 +34,10 @@ class LocalDaqBus:
         """Have the messages of a queue handed over; called before `start`."""
         self._bus.subscribe(destination, receive)
 
-    def send(self, destination: str, text: str) -> None:
+    def send(self, destination: str, text: str, *, confirmed: Callable[[], None] = lambda: None) -> None:
         """Send a message, after those before it."""
         self._bus.send(destination, text)
+        confirmed()
 
     def flush(self, timeout: float) -> int:
         """Return how many messages were not sent: none."""

@@ -29,9 +29,15 @@ class DaqBus(Protocol):
             again.
         """
 
-    def send(self, destination: str, text: str) -> None:
+    def send(self, destination: str, text: str, *, confirmed: Callable[[], None] = lambda: None) -> None:
         """Have a message sent, after those before it. Does not wait for the
         broker: what cannot be sent now is kept until it can.
+
+        Parameters
+        ----------
+        destination, text : `str`
+        confirmed : callable, optional
+            Called once the broker has it, from any thread.
         """
 
     def flush(self, timeout: float) -> int:

@@ -1,18 +1,20 @@
 """Commands from the queue: whose they are, and what becomes of them.
 
 Several runners listen to the one queue. A command reaches one of them, which
-need not be the one that it is meant for.
+need not be the one that it is meant for. Commands are kept until something
+has come of them, so none is lost, or followed twice, if the process dies.
 """
 
 from __future__ import annotations
 
-__all__ = ["CommandDesk"]
+__all__ = ["CommandDesk", "LoadWorkflow"]
 
 import logging
+import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from models.errors import InvalidMessage, PromptProcessingError
 from models.streaming.bus import ReceivedMessage
@@ -26,11 +28,12 @@ from models.streaming.messages import (
     naive_timestamp,
     read_message,
 )
-from simulator.daq.bus import DaqBus
+from simulator.daq.journal import DaqJournal, KeptCommand
+from simulator.daq.keeping import Sender
 from simulator.daq.monitor import DaqMonitor
 
 if TYPE_CHECKING:
-    from simulator.daq.runner import DaqRunner, LoadWorkflow
+    from simulator.daq.runner import DaqRunner
 
 _log = logging.getLogger(__name__)
 
@@ -42,13 +45,32 @@ _GRACE = 3.0
 _DELAY = 0.5
 #: Seconds without it after which the same text is another command.
 _FORGOTTEN = 2 * _PATIENCE
-#: Seconds that the bus has to take what a command led to, before it hears that
-#: the command was taken.
-_CONFIRMED = 5.0
-#: How many commands are remembered.
+#: How many commands that were put back are remembered.
 _MEMORY = 1000
 #: Keys of `params` that say where a command goes, as some senders add them.
 _ADDRESS = "namespace"
+
+
+class LoadWorkflow(Protocol):
+    """Reads a workflow's configuration."""
+
+    def __call__(self, workflow_name: str, config: str | None, params: Mapping[str, Any]) -> DaqWorkflow:
+        """Return the workflow with the parameters in effect.
+
+        Parameters
+        ----------
+        workflow_name : `str`
+        config : `str` or `None`
+            Name of its configuration; None for its default.
+        params : mapping
+            Parameters to replace, by their key.
+
+        Raises
+        ------
+        models.errors.PromptProcessingError
+            Raised if there is no such workflow, or a key is not known or its
+            value wrong; the text names it.
+        """
 
 
 class CommandDesk:
@@ -57,9 +79,10 @@ class CommandDesk:
     Parameters
     ----------
     runner : `simulator.daq.runner.DaqRunner`
-    bus : `simulator.daq.bus.DaqBus`
+    journal : `simulator.daq.journal.DaqJournal`
+    sender : `simulator.daq.keeping.Sender`
     monitor : `simulator.daq.monitor.DaqMonitor`
-    load : `simulator.daq.runner.LoadWorkflow`
+    load : `LoadWorkflow`
     topic : `str`
         Where it is said that a command was not followed.
     delay : `float`, optional
@@ -72,7 +95,8 @@ class CommandDesk:
         self,
         *,
         runner: DaqRunner,
-        bus: DaqBus,
+        journal: DaqJournal,
+        sender: Sender,
         monitor: DaqMonitor,
         load: LoadWorkflow,
         topic: str,
@@ -80,7 +104,8 @@ class CommandDesk:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._runner = runner
-        self._bus = bus
+        self._journal = journal
+        self._sender = sender
         self._monitor = monitor
         self._load = load
         self._topic = topic
@@ -88,37 +113,55 @@ class CommandDesk:
         self._clock = clock
         #: When commands that were put back came first, and last.
         self._returned: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._taken: OrderedDict[str, None] = OrderedDict()
+        self._one_at_a_time = threading.Lock()
+        self._past_is_settled = False
 
     def receive(self, message: ReceivedMessage) -> None:
         """Follow a command, put it back, or say why neither was done."""
-        if message.message_id is not None and message.message_id in self._taken:
-            _log.warning("Command %s came again; it was taken before.", message.message_id)
-            return
+        with self._one_at_a_time:
+            self._settle_the_past()
+            number = self._journal.accept(message)
+            if number is None:
+                _log.warning("Command %s came again; it was taken before.", message.message_id)
+            else:
+                self._take(KeptCommand(number, message))
+
+    def follow_the_rest(self) -> None:
+        """Follow commands that an earlier process took and did not get to."""
+        with self._one_at_a_time:
+            self._settle_the_past()
+
+    def _settle_the_past(self) -> None:
+        if not self._past_is_settled:
+            for command in self._journal.waiting():
+                _log.warning("A command that was taken earlier is followed now.")
+                self._take(command)
+        self._past_is_settled = True
+
+    def _take(self, kept: KeptCommand) -> None:
+        message = kept.message
         try:
             command = read_message(message.text)
         except InvalidMessage as error:
-            self._fail(None, f"a command cannot be read: {error}")
+            self._fail(None, f"a command cannot be read: {error}", kept)
         else:
             if not isinstance(command, Command):
-                self._fail(command.namespace, f"{command.msg_type} is no command that is known here")
+                self._fail(command.namespace, f"{command.msg_type} is no command that is known here", kept)
             elif command.namespace and command.namespace != self._runner.namespace:
-                self._pass_on(command, message)
+                self._pass_on(command, kept)
             else:
-                self._follow(command)
-        if message.message_id is not None:
-            self._taken[message.message_id] = None
-            _forget(self._taken)
+                self._follow(command, kept)
+        self._journal.settle(kept.number)
 
-    def _follow(self, command: Command) -> None:
+    def _follow(self, command: Command, kept: KeptCommand) -> None:
         if isinstance(command, RunWorkflow):
-            self._run(command)
+            self._run(command, kept)
         elif isinstance(command, StopWorkflow):
             self._stop(command)
         elif isinstance(command, StatusRequest):
             _log.info("Status: %s.", self._runner.describe())
 
-    def _run(self, command: RunWorkflow) -> None:
+    def _run(self, command: RunWorkflow, kept: KeptCommand) -> None:
         name = command.workflow_name
         try:
             if self._runner.busy:
@@ -126,13 +169,13 @@ class CommandDesk:
                     f"{self._runner.name} is busy with {self._runner.execution_id or 'another run'}"
                 )
             workflow = self._read(command)
-            execution_id = self._runner.run_in_background(workflow)
+            execution_id = self._runner.run_in_background(workflow, command=kept.number)
         except PromptProcessingError as error:
-            self._fail(command.namespace, f"workflow {name} is not run: {error}")
+            self._fail(command.namespace, f"workflow {name} is not run: {error}", kept)
         except Exception as error:
             # Nobody but the log would learn of it otherwise.
             _log.exception("Workflow %s cannot be run.", name)
-            self._fail(command.namespace, f"workflow {name} is not run: {error!r}")
+            self._fail(command.namespace, f"workflow {name} is not run: {error!r}", kept)
         else:
             _log.info("Workflow %s runs as execution %s.", name, execution_id)
 
@@ -162,8 +205,9 @@ class CommandDesk:
             _log.info("Execution %s is being stopped.", running)
             self._runner.stop_run()
 
-    def _pass_on(self, command: Command, message: ReceivedMessage) -> None:
+    def _pass_on(self, command: Command, kept: KeptCommand) -> None:
         """Put a command back that is meant for another runner."""
+        message = kept.message
         namespace = str(command.namespace)
         now = self._clock()
         first, last = self._returned.pop(message.text, (now, now))
@@ -179,16 +223,16 @@ class CommandDesk:
             time.sleep(self._delay)
             self._returned[message.text] = (first, self._clock())
             _forget(self._returned)
-            self._send(message.destination, message.text)
+            self._sender.post(message.destination, message.text, settles=kept.number)
             return
         reason = (
             f"no runner serves namespace {namespace}"
             if served is False
             else f"the runner of namespace {namespace} does not take its commands"
         )
-        self._fail(namespace, f"{command.msg_type}: {reason}")
+        self._fail(namespace, f"{command.msg_type}: {reason}", kept)
 
-    def _fail(self, namespace: str | None, error: str) -> None:
+    def _fail(self, namespace: str | None, error: str, kept: KeptCommand) -> None:
         """Say where everybody sees it that a command was not followed."""
         _log.error("Command not followed: %s.", error)
         failure = RunWorkflowFailed(
@@ -197,12 +241,7 @@ class CommandDesk:
             error=error,
             timestamp=naive_timestamp(),
         )
-        self._send(self._topic, failure.to_text())
-
-    def _send(self, destination: str, text: str) -> None:
-        self._bus.send(destination, text)
-        # The command is the broker's until then, should this process die.
-        self._bus.flush(_CONFIRMED)
+        self._sender.post(self._topic, failure.to_text(), settles=kept.number)
 
 
 def _forget(memory: OrderedDict[str, Any]) -> None:

@@ -1,10 +1,9 @@
-"""An execution of a workflow, from its registration to its end."""
+"""An execution of a workflow, from the beginning of its run to its end."""
 
 from __future__ import annotations
 
-__all__ = ["DaqResult", "Executor", "PreparedRun"]
+__all__ = ["DaqResult", "Executor"]
 
-import inspect
 import logging
 import time
 from collections import Counter
@@ -14,16 +13,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from models.streaming.daq import DaqWorkflow
-from models.streaming.messages import RUN_TOPIC, Message
+from models.streaming.messages import EndRun, Message, RunMessage, naive_timestamp
 from models.streaming.monitoring import ExecutionStatus
-from models.streaming.names import execution_id
-from simulator.daq import process
 from simulator.daq.bus import DaqBus
 from simulator.daq.control import Control
-from simulator.daq.monitor import DaqMonitor, NewExecution
-from simulator.daq.process import RunIdentity
+from simulator.daq.identity import RunIdentity
+from simulator.daq.journal import RunRecord
+from simulator.daq.keeping import RunKeeper
+from simulator.daq.progress import Ending, Progress
 from simulator.daq.reporting import Reporter
-from simulator.daq.simulation import Ending, RunSimulation
+from simulator.daq.simulation import RunSimulation
 
 _log = logging.getLogger(__name__)
 
@@ -42,14 +41,8 @@ _GLANCE = 0.5
 #: Messages after which a run that does not follow the clock waits for the bus,
 #: so that they do not pile up here.
 _HANDFUL = 1000
-
-
-@dataclass(frozen=True)
-class PreparedRun:
-    """A run that the monitor knows and that can begin."""
-
-    workflow: DaqWorkflow
-    identity: RunIdentity
+#: The folder of a run of which nothing can be understood.
+_NOWHERE = Path()
 
 
 @dataclass(frozen=True)
@@ -75,7 +68,7 @@ class DaqResult:
     simulated : `float`
         Simulated seconds.
     messages : mapping
-        How many were sent, by type, in the order of the first of each.
+        How many this process sent, by type, in the order of the first of each.
     unsent : `int`
         How many messages the bus did not take.
     """
@@ -97,18 +90,15 @@ class DaqResult:
 
 
 class Executor:
-    """Registers executions and runs them.
+    """Lets runs happen.
 
     Parameters
     ----------
     bus : `simulator.daq.bus.DaqBus`
-    monitor : `simulator.daq.monitor.DaqMonitor`
     reporter : `simulator.daq.reporting.Reporter`
         Tells the monitor how executions end.
     user : `str`
         In whose name.
-    topic : `str`, optional
-        Where messages go.
     on_message : callable, optional
         Sees every message, after it was handed to the bus.
     """
@@ -117,103 +107,119 @@ class Executor:
         self,
         *,
         bus: DaqBus,
-        monitor: DaqMonitor,
         reporter: Reporter,
         user: str,
-        topic: str = RUN_TOPIC,
         on_message: Callable[[Message], None] | None = None,
     ) -> None:
         self._bus = bus
-        self._monitor = monitor
         self._reporter = reporter
         self._user = user
-        self._topic = topic
         self._on_message = on_message
 
-    def prepare(self, workflow: DaqWorkflow, *, sender: str) -> PreparedRun:
-        """Have an execution and a run registered.
+    def perform(self, keeper: RunKeeper, workflow: DaqWorkflow, control: Control) -> DaqResult:
+        """Let a run happen, or the rest of one that was interrupted; returns
+        when it is over and the bus has its messages, or was given a while for
+        them after a stop.
 
         Raises
         ------
-        models.errors.TemporarilyUnavailable
-            Raised if the monitor is away: without it there are no numbers.
-        models.errors.InvalidMessage
-            Raised if the monitor refuses.
+        simulator.daq.progress.CannotGoOn
+            Raised if it was interrupted and cannot be gone on with.
         """
-        number = self._monitor.next_execution_number(workflow.name)
-        values = workflow.parameter_values or workflow.parameters.model_dump(mode="json")
-        definition = self._monitor.define_workflow(
-            workflow.name,
-            workflow.version,
-            definition=inspect.getsource(process),
-            parameter_values=values,
-            created_by=self._user,
-        )
-        self._monitor.ensure_namespace(workflow.namespace, self._user)
-        name = execution_id(workflow.name, self._user, number)
-        begin = datetime.now(UTC)
-        self._monitor.begin_execution(
-            NewExecution(
-                execution_id=name,
-                workflow_definition=definition,
-                namespace=workflow.namespace,
-                executed_by=self._user,
-                start_time=begin,
-                parameter_values=values,
-            )
-        )
-        try:
-            run_number = self._monitor.next_run_number()
-            self._monitor.begin_run(run_number, name, at=datetime.now(UTC))
-        except Exception:
-            self._reporter.end_execution(name, ExecutionStatus.FAILED, end_time=datetime.now(UTC))
-            raise
-        identity = RunIdentity(
-            namespace=workflow.namespace, execution_id=name, run_id=str(run_number), sender=sender
-        )
-        return PreparedRun(workflow=workflow, identity=identity)
+        record = keeper.record
+        identity, counts = record.identity, Counter[str]()
 
-    def perform(self, run: PreparedRun, control: Control) -> DaqResult:
-        """Let a run happen; returns when it is over and the bus has its
-        messages, or was given a while for them after a stop.
-        """
-        identity, counts = run.identity, Counter[str]()
-
-        def send(message: Message) -> None:
-            self._bus.send(self._topic, message.to_text())
+        def send(message: RunMessage, progress: Progress) -> None:
+            keeper.tell(message, progress)
             counts[message.msg_type] += 1
             self._show(message)
-            if not run.workflow.parameters.realtime and counts.total() % _HANDFUL == 0:
+            if not workflow.parameters.realtime and counts.total() % _HANDFUL == 0:
                 self._flush(identity, control, patience=0.0)
 
-        labels = {**identity.labels, "workflow_name": run.workflow.name, "username": self._user}
-        _log.info("Execution %s: run %s begins.", identity.execution_id, identity.run_id, extra=labels)
-        start_time, start = datetime.now(UTC), time.monotonic()
+        _log.info(
+            "Execution %s: run %s %s.",
+            identity.execution_id,
+            identity.run_id,
+            f"goes on after {record.progress.files} files" if record.progress.told else "begins",
+            extra={**identity.labels, "workflow_name": workflow.name, "username": self._user},
+        )
         simulation = RunSimulation(
-            identity=identity, parameters=run.workflow.parameters, send=send, control=control
+            identity=identity,
+            parameters=workflow.parameters,
+            send=send,
+            control=control,
+            note=lambda progress: keeper.note(progress=progress),
+            past=record.progress,
         )
         ending = simulation.run()
-        unsent = self._flush(identity, control)
-        error = simulation.error
+        return self._finish(
+            keeper,
+            ending,
+            folder=simulation.folder,
+            unsent=self._flush(identity, control),
+            error=simulation.error,
+            simulated=simulation.tick,
+            messages=counts,
+        )
+
+    def give_up(self, keeper: RunKeeper, reason: str, *, folder: Path = _NOWHERE) -> DaqResult:
+        """End a run that was interrupted and cannot be gone on with; all that
+        there is of it by now stays.
+        """
+        record = keeper.record
+        messages = Counter[str]()
+        _log.error("Execution %s cannot be gone on with: %s", record.execution_id, reason)
+        if record.progress.told and record.progress.ended is None:
+            keeper.tell(_end_of(record), record.progress.model_copy(update={"ended": Ending.FAILED}))
+            messages["end_run"] += 1
+        return self._finish(
+            keeper,
+            Ending.FAILED,
+            folder=folder,
+            unsent=0,
+            error=reason,
+            simulated=record.progress.clock,
+            messages=messages,
+        )
+
+    def conclude(self, keeper: RunKeeper, ending: Ending, *, folder: Path) -> DaqResult:
+        """End the execution of a run of which nothing is left to be told."""
+        simulated = keeper.record.progress.clock
+        return self._finish(
+            keeper, ending, folder=folder, unsent=0, error=None, simulated=simulated, messages={}
+        )
+
+    def _finish(
+        self,
+        keeper: RunKeeper,
+        ending: Ending,
+        *,
+        folder: Path,
+        unsent: int,
+        error: str | None,
+        simulated: float,
+        messages: Mapping[str, int],
+    ) -> DaqResult:
+        record, status, end_time = keeper.record, _STATUS[ending], datetime.now(UTC)
         if unsent:
             error = error or f"{unsent} messages were not sent: the bus was away"
-        status = _STATUS[ending]
-        end_time = datetime.now(UTC)
-        self._reporter.end_execution(identity.execution_id, status, end_time=end_time)
+        keeper.note(status=status, end_time=end_time)
+        self._reporter.end_execution(record.execution_id, status, end_time=end_time)
+        run_id = record.run_id or ""
         result = DaqResult(
-            execution_id=identity.execution_id,
-            run_id=identity.run_id,
-            dataset=identity.dataset,
-            folder=simulation.folder,
-            stf_count=simulation.files,
+            execution_id=record.execution_id,
+            run_id=run_id,
+            dataset=record.identity.dataset if run_id else "",
+            folder=folder,
+            stf_count=record.progress.files,
             status=status,
             ending=ending,
             error=error,
-            start_time=start_time,
+            start_time=record.start_time,
             end_time=end_time,
-            duration=time.monotonic() - start,
-            simulated=simulation.tick,
-            messages=dict(counts),
+            duration=(end_time - record.start_time).total_seconds(),
+            simulated=simulated,
+            messages=dict(messages),
             unsent=unsent,
         )
         _log.log(
@@ -225,7 +231,7 @@ class Executor:
             result.stf_count,
             status,
             f": {error}" if error else "",
-            extra=labels,
+            extra={"execution_id": record.execution_id, "run_id": run_id, "username": self._user},
         )
         return result
 
@@ -255,3 +261,16 @@ class Executor:
                     state,
                     extra=identity.labels,
                 )
+
+
+def _end_of(record: RunRecord) -> EndRun:
+    """Return the end of a run that nobody goes on with."""
+    return EndRun(
+        namespace=record.namespace,
+        execution_id=record.execution_id,
+        run_id=record.identity.run_id,
+        timestamp=naive_timestamp(),
+        simulation_tick=record.progress.clock,
+        sender=record.sender,
+        total_stf_files=record.progress.files,
+    )

@@ -66,6 +66,9 @@ class DaqMonitor(Protocol):
     def begin_execution(self, execution: NewExecution) -> None:
         """Register an execution that runs."""
 
+    def is_over(self, execution_id: str) -> bool:
+        """Say whether an execution has ended, whoever ended it."""
+
     def begin_run(self, run_number: int, execution_id: str, *, at: datetime) -> None:
         """Register that a run is imminent."""
 

@@ -1,16 +1,19 @@
 """A run in simulated time: what happens when, and what is said of it.
 
 The delays follow each other as in the field, each an event of its own, so
-that ticks carry the same rounding.
+that ticks carry the same rounding. It depends on nothing but parameters and
+the pauses of operators, so a run that was interrupted is gone on with by
+letting it happen again, in silence, as far as it had come.
 """
 
 from __future__ import annotations
 
-__all__ = ["STANDBY_REASON", "RunIdentity", "RunProcess"]
+__all__ = ["STANDBY_REASON", "RunProcess"]
 
 import json
+import logging
+import math
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +30,14 @@ from models.streaming.messages import (
     StfGen,
     naive_timestamp,
 )
-from models.streaming.names import dataset_name, stf_filename
+from models.streaming.names import stf_filename
 from simulator.daq.control import Control
+from simulator.daq.identity import RunIdentity
+from simulator.daq.progress import BEGINNING, CannotGoOn, Ending, Pause, Progress
 from simulator.daq.states import Readiness, State, StateMachine
 from simulator.daq.stf_files import StfFolder
+
+_log = logging.getLogger(__name__)
 
 #: Seconds that every message costs.
 _BROADCAST_TIME = 0.1
@@ -40,34 +47,6 @@ STANDBY_REASON = "Brief standby period"
 _Events = Generator[simpy.Event, Any, None]
 
 
-@dataclass(frozen=True)
-class RunIdentity:
-    """Whose run it is, and which.
-
-    Attributes
-    ----------
-    run_id : `str`
-        Digits.
-    sender : `str`
-        The agent that signs the run's messages.
-    """
-
-    namespace: str
-    execution_id: str
-    run_id: str
-    sender: str
-
-    @property
-    def dataset(self) -> str:
-        """Name of the run's dataset, and of its folder."""
-        return dataset_name(self.run_id)
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """What lines of the log about the run are labelled with."""
-        return {"execution_id": self.execution_id, "run_id": self.run_id}
-
-
 class RunProcess:
     """A run as a process of SimPy.
 
@@ -75,17 +54,21 @@ class RunProcess:
     ----------
     environment : `simpy.Environment`
         At time 0.
-    identity : `RunIdentity`
+    identity : `simulator.daq.identity.RunIdentity`
     parameters : `models.streaming.daq.DaqParameters`
     send : callable
-        Takes each message, in order.
+        Takes each message, in order, and how far the run is with it.
     control : `simulator.daq.control.Control`
         A pause that was asked for begins before the next file.
+    past : `simulator.daq.progress.Progress`, optional
+        How far it had come when it was interrupted.
 
     Raises
     ------
     simulator.daq.stf_files.FolderUnusable
         Raised if the run's folder cannot be made.
+    simulator.daq.progress.CannotGoOn
+        Raised if the folder of a run that was interrupted is not there.
     """
 
     def __init__(
@@ -94,19 +77,21 @@ class RunProcess:
         environment: simpy.Environment,
         identity: RunIdentity,
         parameters: DaqParameters,
-        send: Callable[[RunMessage], None],
+        send: Callable[[RunMessage, Progress], None],
         control: Control,
+        past: Progress = BEGINNING,
     ) -> None:
         self._env = environment
         self._identity = identity
         self._parameters = parameters
         self._send = send
         self._control = control
+        self._past = past
+        self._progress = BEGINNING
         self._machine = StateMachine()
-        self._folder = StfFolder(self.folder)
-        self._announced = False
-        self._ended = False
-        self._files = 0
+        self._folder = StfFolder(self.folder, there=past.told > 0)
+        #: A file that was written, but not announced any more.
+        self._found = self._folder.read(self._next_name(past)) if past.told else None
         self._going_on: simpy.Event | None = None
 
     @property
@@ -115,19 +100,33 @@ class RunProcess:
         return self._parameters.container / self._identity.dataset
 
     @property
-    def files(self) -> int:
-        """How many files the run has so far."""
-        return self._files
+    def progress(self) -> Progress:
+        """How far the run is."""
+        return self._progress
 
     @property
     def ended(self) -> bool:
         """Whether ``end_run`` was sent."""
-        return self._ended
+        return self._progress.ended is not None
 
     @property
     def standing_still(self) -> bool:
         """Whether nothing happens until `go_on`."""
         return self._going_on is not None
+
+    @property
+    def catching_up(self) -> bool:
+        """Whether what happens has happened before."""
+        if self.standing_still and self.went_on is None:
+            return False
+        told = self._progress.told
+        return told < self._past.told or (told == self._past.told and self._found is not None)
+
+    @property
+    def went_on(self) -> float | None:
+        """Tick at which the latest pause had ended; None if that is not past."""
+        number = len(self._progress.pauses)
+        return self._past.pauses[number - 1].until if 0 < number <= len(self._past.pauses) else None
 
     def run(self) -> _Events:
         """Run through; what SimPy calls.
@@ -136,12 +135,13 @@ class RunProcess:
         ------
         simulator.daq.stf_files.FolderUnusable
             Raised if a file cannot be written.
+        simulator.daq.progress.CannotGoOn
+            Raised if it does not happen again as it did.
         """
         p, wait = self._parameters, self._env.timeout
         self._machine.move(State.NO_BEAM, Readiness.NOT_READY)
         yield wait(p.no_beam_not_ready_delay)
         self._machine.move(State.BEAM, Readiness.NOT_READY)
-        self._announced = True
         yield from self._broadcast(
             RunImminent, **self._state(), dataset=self._identity.dataset, container=str(p.container)
         )
@@ -158,14 +158,14 @@ class RunProcess:
                 break
             yield from self._stand_by(STANDBY_REASON)
             yield wait(p.standby_duration)
-        yield from self._end()
+        yield from self._end(Ending.COMPLETE)
         yield wait(p.broadcast_delay)
         yield wait(p.beam_not_ready_end_delay)
 
-    def end_early(self) -> None:
+    def end_early(self, ending: Ending) -> None:
         """Say that the run is over, if anybody was told of it."""
-        if self._announced and not self._ended:
-            for _ in self._end():
+        if self._progress.told and not self.ended:
+            for _ in self._end(ending):
                 return
 
     def go_on(self) -> None:
@@ -198,27 +198,56 @@ class RunProcess:
             yield self._env.timeout(p.stf_interval)
 
     def _make_file(self) -> _Events:
-        self._files += 1
-        name = stf_filename(self._identity.run_id, self._files)
-        message = self._message(StfGen, filename=name, sequence=self._files, **self._state())
-        content = json.dumps({k: v for k, v in message.to_body().items() if k != "sender"}).encode()
-        try:
-            written = self._folder.write(name, content)
-        except Exception:
-            self._files -= 1
-            raise
-        self._send(message.model_copy(update=written._asdict()))
+        sequence = self._progress.files + 1
+        if self._progress.told < self._past.told:
+            self._repeat(files=sequence)
+        else:
+            name = self._next_name(self._progress)
+            message = self._message(StfGen, filename=name, sequence=sequence, **self._state())
+            found, self._found = self._found, None
+            if found is not None:
+                message = self._as_written(message, found)
+            written = self._folder.write(name, _content(message))
+            self._tell(message.model_copy(update=written._asdict()), files=sequence)
         yield self._env.timeout(_BROADCAST_TIME)
         yield self._env.timeout(self._parameters.stf_generation_time)
 
+    def _next_name(self, progress: Progress) -> str:
+        return stf_filename(self._identity.run_id, progress.files + 1)
+
+    def _as_written(self, message: RunMessage, content: bytes) -> RunMessage:
+        """Return a file's message such that its content stays what it is:
+        others may have read it.
+        """
+        try:
+            again = message.model_copy(update={"timestamp": json.loads(content)["timestamp"]})
+        except (ValueError, KeyError, TypeError):
+            again = message
+        if _content(again) == content:
+            return again
+        _log.error(
+            "%s in %s is not of this run; it is replaced.", self._next_name(self._progress), self.folder
+        )
+        return message
+
     def _hold(self) -> _Events:
         """Stand still if an operator wants it."""
-        reason = self._control.pause_reason
+        pauses = self._progress.pauses
+        if not self.catching_up:
+            reason = self._control.pause_reason
+        else:
+            # As it was then, whatever is wanted now.
+            again = self._past.pauses[len(pauses) : len(pauses) + 1]
+            reason = "" if again and again[0].after == self._progress.told else None
         if reason is None:
             return
+        pause = Pause(after=self._progress.told)
+        self._progress = self._progress.model_copy(update={"pauses": (*pauses, pause)})
         yield from self._stand_by(reason)
         self._going_on = self._env.event()
         yield self._going_on
+        over = pause.model_copy(update={"until": self._env.now})
+        self._progress = self._progress.model_copy(update={"pauses": (*pauses, over)})
         yield from self._take_data(ResumeRun)
 
     def _take_data(self, kind: type[RunMessage]) -> _Events:
@@ -231,12 +260,12 @@ class RunProcess:
         yield from self._broadcast(PauseRun, **self._state(), reason=reason)
         yield self._env.timeout(self._parameters.broadcast_delay)
 
-    def _end(self) -> _Events:
+    def _end(self, ending: Ending) -> _Events:
         state = self._machine.state
         if state.state is State.RUN or state.readiness is Readiness.READY:
             self._machine.move(State.BEAM, Readiness.NOT_READY)
-        self._ended = True
-        return self._broadcast(EndRun, total_stf_files=self._files)
+        self._tell(self._message(EndRun, total_stf_files=self._progress.files), ended=ending)
+        yield self._env.timeout(_BROADCAST_TIME)
 
     def _state(self) -> dict[str, str | None]:
         state, readiness = self._machine.state
@@ -256,5 +285,37 @@ class RunProcess:
         )
 
     def _broadcast(self, kind: type[RunMessage], **fields: Any) -> _Events:
-        self._send(self._message(kind, **fields))
+        if self._progress.told < self._past.told:
+            self._repeat()
+        else:
+            self._tell(self._message(kind, **fields))
         yield self._env.timeout(_BROADCAST_TIME)
+
+    def _tell(self, message: RunMessage, **changes: Any) -> None:
+        """Send a message; `changes` are those of the progress."""
+        now = self._env.now
+        self._progress = self._progress.model_copy(
+            update={"told": self._progress.told + 1, "tick": now, "clock": now, **changes}
+        )
+        self._send(message, self._progress)
+
+    def _repeat(self, **changes: Any) -> None:
+        """Take note of a message that was sent before the interruption."""
+        now, past = self._env.now, self._past
+        told = self._progress.told + 1
+        self._progress = self._progress.model_copy(
+            update={"told": told, "tick": now, "clock": now, **changes}
+        )
+        if told < past.told:
+            return
+        if self._progress.files != past.files or not math.isclose(now, past.tick, abs_tol=1e-6):
+            raise CannotGoOn(
+                f"message {told} was sent at {past.tick} s with {past.files} files, "
+                f"and is now due at {now} s with {self._progress.files}"
+            )
+        self._progress = past
+
+
+def _content(message: RunMessage) -> bytes:
+    """Return what the file of a message holds."""
+    return json.dumps({k: v for k, v in message.to_body().items() if k != "sender"}).encode()

@@ -38,6 +38,8 @@ class Reporter:
         Seconds between signs of life.
     again : `float`, optional
         Seconds before the monitor is told again what it did not take.
+    told : callable, optional
+        Is called with an execution of which the monitor knows that it ended.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class Reporter:
         connected: Callable[[], bool],
         interval: float = HEARTBEAT,
         again: float = _AGAIN,
+        told: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._monitor = monitor
         self._describe = describe
         self._connected = connected
         self._interval = interval
         self._again = again
+        self._told = told
         self._wake = threading.Condition()
         self._changed = False
         self._closing = False
@@ -82,10 +86,14 @@ class Reporter:
         """
         if self._try_ending(execution_id, status, end_time):
             return True
+        self.end_later(execution_id, status, end_time=end_time)
+        return False
+
+    def end_later(self, execution_id: str, status: ExecutionStatus, *, end_time: datetime) -> None:
+        """Tell how an execution ended as soon as the monitor takes it."""
         with self._wake:
             self._endings[execution_id] = (status, end_time)
             self._wake.notify_all()
-        return False
 
     def stop(self, timeout: float = 3.0) -> None:
         """Report a last time and end. Safe if never started."""
@@ -162,4 +170,9 @@ class Reporter:
                 error,
             )
             return False
+        try:
+            self._told(execution_id)
+        except Exception:
+            # It is told again by the next process, which changes nothing.
+            _log.exception("It is not kept that the end of execution %s was told.", execution_id)
         return True

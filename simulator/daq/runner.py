@@ -2,53 +2,33 @@
 
 from __future__ import annotations
 
-__all__ = ["DaqRunner", "LoadWorkflow"]
+__all__ = ["DaqRunner"]
 
 import logging
-import os
-import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Protocol
 
 from models.errors import TemporarilyUnavailable
 from models.streaming.daq import DaqWorkflow
 from models.streaming.messages import COMMAND_QUEUE, RUN_TOPIC, Message
-from models.streaming.monitoring import AgentReport, AgentState, AgentStatus, ExecutionStatus
-from models.streaming.names import DAQ_TYPE, agent_name
+from models.streaming.monitoring import AgentState, ExecutionStatus
+from models.streaming.names import DAQ_TYPE
 from simulator.daq.bus import DaqBus
-from simulator.daq.commands import CommandDesk
+from simulator.daq.commands import CommandDesk, LoadWorkflow
+from simulator.daq.continuation import Continuation
 from simulator.daq.control import Control
-from simulator.daq.execution import DaqResult, Executor, PreparedRun
+from simulator.daq.execution import DaqResult, Executor
+from simulator.daq.journal import DaqJournal, NoJournal, RunRecord
+from simulator.daq.keeping import RunKeeper, Sender
 from simulator.daq.monitor import DaqMonitor
+from simulator.daq.registration import Registrar
 from simulator.daq.reporting import HEARTBEAT, Reporter
+from simulator.daq.standing import Standing
 
 _log = logging.getLogger(__name__)
 #: Seconds that a run has to come to its end when the runner does.
 _PATIENCE = 60.0
-
-
-class LoadWorkflow(Protocol):
-    """Reads a workflow's configuration."""
-
-    def __call__(self, workflow_name: str, config: str | None, params: Mapping[str, Any]) -> DaqWorkflow:
-        """Return the workflow with the parameters in effect.
-
-        Parameters
-        ----------
-        workflow_name : `str`
-        config : `str` or `None`
-            Name of its configuration; None for its default.
-        params : mapping
-            Parameters to replace, by their key.
-
-        Raises
-        ------
-        models.errors.PromptProcessingError
-            Raised if there is no such workflow, or a key is not known or its
-            value wrong; the text names it.
-        """
 
 
 class DaqRunner:
@@ -68,8 +48,11 @@ class DaqRunner:
     agent_type : `str`, optional
         What it is to the monitor; a runner of one workflow has that
         workflow's name in the field.
-    load : `LoadWorkflow`, optional
+    load : `simulator.daq.commands.LoadWorkflow`, optional
         With it, commands are followed.
+    journal : `simulator.daq.journal.DaqJournal`, optional
+        With it, a run that the last process left is gone on with. Closed by
+        this.
     on_message : callable, optional
         Sees every message about a run, after it was handed to the bus.
     topic : `str`, optional
@@ -87,37 +70,55 @@ class DaqRunner:
         user: str,
         agent_type: str = DAQ_TYPE,
         load: LoadWorkflow | None = None,
+        journal: DaqJournal | None = None,
         on_message: Callable[[Message], None] | None = None,
         topic: str = RUN_TOPIC,
         heartbeat: float = HEARTBEAT,
     ) -> None:
         self._bus = bus
-        self._monitor = monitor
         self._namespace = namespace
-        self._user = user
         self._agent_type = agent_type
         self._changed = threading.Condition()
-        self._name: str | None = None
-        self._state = AgentState.STARTING
-        self._current: tuple[PreparedRun, Control] | None = None
+        self._current: tuple[RunKeeper, Control] | None = None
         self._reserved = False
         self._stop_all = threading.Event()
         self._worker: threading.Thread | None = None
-        self._seen_bus = False
+        self._topic = topic
+        self._journal = journal if journal is not None else NoJournal()
+        self._sender = Sender(journal=self._journal, bus=bus)
+        self._standing = Standing(
+            bus=bus,
+            monitor=monitor,
+            namespace=namespace,
+            user=user,
+            agent_type=agent_type,
+            describe=self.describe,
+        )
         self._reporter = Reporter(
-            monitor=monitor, describe=self._describe, connected=lambda: bus.connected, interval=heartbeat
+            monitor=monitor,
+            describe=self._standing.report,
+            connected=lambda: bus.connected,
+            interval=heartbeat,
+            told=self._journal.forget,
         )
-        self._executor = Executor(
-            bus=bus, monitor=monitor, reporter=self._reporter, user=user, topic=topic, on_message=on_message
-        )
+        self._registrar = Registrar(monitor=monitor, user=user)
+        self._executor = Executor(bus=bus, reporter=self._reporter, user=user, on_message=on_message)
+        self._continuation = Continuation(executor=self._executor, registrar=self._registrar, monitor=monitor)
         self._desk: CommandDesk | None = None
         if load is not None:
-            self._desk = CommandDesk(runner=self, bus=bus, monitor=monitor, load=load, topic=topic)
+            self._desk = CommandDesk(
+                runner=self,
+                journal=self._journal,
+                sender=self._sender,
+                monitor=monitor,
+                load=load,
+                topic=topic,
+            )
 
     @property
     def name(self) -> str:
         """By which it signs; with the process's id while the monitor gave none."""
-        return self._name or agent_name(self._agent_type, self._user, f"p{os.getpid()}")
+        return self._standing.name
 
     @property
     def namespace(self) -> str:
@@ -128,7 +129,7 @@ class DaqRunner:
     def execution_id(self) -> str | None:
         """The execution that is running, if one is."""
         current = self._current
-        return current[0].identity.execution_id if current else None
+        return current[0].record.execution_id if current else None
 
     @property
     def busy(self) -> bool:
@@ -136,17 +137,29 @@ class DaqRunner:
         return self._reserved
 
     def start(self) -> None:
-        """Connect and give signs of life, and follow commands if it is to."""
+        """Connect and give signs of life, and follow commands if it is to.
+        What the last process left is taken up.
+        """
+        self._take_up()
         if self._desk is not None:
             self._bus.subscribe(COMMAND_QUEUE, self._desk.receive)
         self._reporter.start()
         self._bus.start()
-        if self._desk is not None:
+        if self._desk is None:
+            return
+        if self._current is None:
             self._become(AgentState.READY)
+        else:
+            self._work(self._go_on, *self._current)
+        # It may take a monitor that is away some time.
+        threading.Thread(target=self._desk.follow_the_rest, name="daq-past", daemon=True).start()
 
     def run_once(self, workflow: DaqWorkflow) -> DaqResult:
         """Run a workflow; returns when it is over.
 
+        If the last process left a run of the same workflow, that is gone on
+        with; one of another is ended.
+
         Raises
         ------
         models.errors.TemporarilyUnavailable
@@ -154,11 +167,22 @@ class DaqRunner:
         models.errors.InvalidMessage
             Raised if the monitor refuses.
         """
-        return self._perform(*self._begin(workflow))
+        if self._desk is None and self._current is not None:
+            keeper, control = self._current
+            if keeper.record.workflow == workflow.model_dump_json():
+                return self._go_on(keeper, control)
+            self._while_busy(lambda: self._executor.give_up(keeper, "another workflow is to be run"))
+        return self._perform(workflow, *self._begin(workflow))
 
-    def run_in_background(self, workflow: DaqWorkflow) -> str:
+    def run_in_background(self, workflow: DaqWorkflow, *, command: int | None = None) -> str:
         """Run a workflow on a thread; returns the execution's id.
 
+        Parameters
+        ----------
+        workflow : `models.streaming.daq.DaqWorkflow`
+        command : `int`, optional
+            Number in the journal of the command that is followed with it.
+
         Raises
         ------
         models.errors.TemporarilyUnavailable
@@ -166,17 +190,15 @@ class DaqRunner:
         models.errors.InvalidMessage
             Raised if the monitor refuses.
         """
-        run, control = self._begin(workflow)
-        self._worker = threading.Thread(
-            target=self._perform, args=(run, control), name="daq-run", daemon=True
-        )
-        self._worker.start()
-        return run.identity.execution_id
+        keeper, control = self._begin(workflow, command=command)
+        self._work(self._perform, workflow, keeper, control)
+        return keeper.record.execution_id
 
     def stop_run(self) -> None:
         """End the run that is running, if one is."""
         current = self._current
         if current is not None:
+            current[0].note(stopping=True)
             current[1].stop()
 
     def pause(self, reason: str) -> None:
@@ -184,6 +206,7 @@ class DaqRunner:
         current = self._current
         if current is not None:
             _log.info("Execution %s stands still: %s", self.execution_id, reason)
+            current[0].note(paused=reason)
             current[1].pause(reason)
 
     def resume(self) -> None:
@@ -191,6 +214,7 @@ class DaqRunner:
         current = self._current
         if current is not None:
             _log.info("Execution %s goes on.", self.execution_id)
+            current[0].note(paused=None)
             current[1].resume()
 
     def stop(self) -> None:
@@ -213,21 +237,50 @@ class DaqRunner:
         self._reporter.stop()
         unsent = self._bus.flush(2.0)
         if unsent:
-            _log.error("%d messages were not sent: the bus was away.", unsent)
+            later = "; the next process sends them" if self._journal.lasting else ""
+            _log.error("%d messages were not sent: the bus was away%s.", unsent, later)
         self._bus.stop()
+        self._journal.close()
 
     def describe(self) -> str:
         """Say in a sentence what it is doing."""
         current = self._current
         if current is None:
             return f"{self._agent_type} of namespace {self._namespace}: no run"
-        identity = current[0].identity
+        record = current[0].record
+        still = ", standing still" if current[1].pause_reason is not None else ""
         return (
-            f"{self._agent_type} of namespace {self._namespace}: run {identity.run_id} of execution "
-            f"{identity.execution_id}{', standing still' if current[1].pause_reason is not None else ''}"
+            f"{self._agent_type} of namespace {self._namespace}: run {record.run_id or 'to come'} of "
+            f"execution {record.execution_id}{still}"
         )
 
-    def _begin(self, workflow: DaqWorkflow) -> tuple[PreparedRun, Control]:
+    def _take_up(self) -> None:
+        """Take up what the last process left."""
+        self._sender.send_the_rest()
+        interrupted = []
+        for record in self._journal.runs():
+            if record.status is None or record.end_time is None:
+                interrupted.append(record)
+            else:
+                self._reporter.end_later(record.execution_id, record.status, end_time=record.end_time)
+        for record in interrupted[:-1]:
+            self._executor.give_up(self._keeper(record), "there was another after it")
+        for record in interrupted[-1:]:
+            control = Control()
+            if record.paused is not None:
+                control.pause(record.paused)
+            if record.stopping:
+                control.stop()
+            # Its messages stay those of one sender, which others know to be alive.
+            self._standing.keep_name(record.sender)
+            self._reserved = True
+            self._current = (self._keeper(record), control)
+            self._become(AgentState.PROCESSING)
+
+    def _keeper(self, record: RunRecord) -> RunKeeper:
+        return RunKeeper(record, journal=self._journal, sender=self._sender, topic=self._topic)
+
+    def _begin(self, workflow: DaqWorkflow, *, command: int | None = None) -> tuple[RunKeeper, Control]:
         with self._changed:
             if self._reserved:
                 raise TemporarilyUnavailable(f"{self.name} is busy with {self.execution_id or 'another run'}")
@@ -235,28 +288,42 @@ class DaqRunner:
                 raise TemporarilyUnavailable(f"{self.name} is being stopped")
             self._reserved = True
         try:
-            if self._name is None:
-                self._take_name()
-            run = self._executor.prepare(workflow, sender=self.name)
+            self._standing.take_name()
+            keeper = self._keeper(self._registrar.new_execution(workflow, sender=self.name))
+            # From here on, somebody will go on with it.
+            keeper.save(settles=command)
+            try:
+                self._registrar.register(keeper, workflow)
+            except Exception:
+                self._fail(keeper)
+                raise
         except BaseException:
             self._release()
             raise
         control = Control()
-        self._current = (run, control)
+        self._current = (keeper, control)
         # A stop that came while this was being prepared holds for it.
         if self._stop_all.is_set():
-            control.stop()
+            self.stop_run()
         self._become(AgentState.PROCESSING)
-        return run, control
+        return keeper, control
 
-    def _perform(self, run: PreparedRun, control: Control) -> DaqResult:
+    def _perform(self, workflow: DaqWorkflow, keeper: RunKeeper, control: Control) -> DaqResult:
+        return self._while_busy(lambda: self._executor.perform(keeper, workflow, control))
+
+    def _go_on(self, keeper: RunKeeper, control: Control) -> DaqResult:
+        return self._while_busy(lambda: self._continuation.go_on(keeper, control))
+
+    def _while_busy(self, work: Callable[[], DaqResult]) -> DaqResult:
+        """Have something done with the current run, which is over then."""
+        current = self._current
         try:
-            return self._executor.perform(run, control)
+            return work()
         except Exception:
             # Whatever it was, the execution does not stay as if it ran.
-            name = run.identity.execution_id
-            _log.exception("Execution %s failed.", name, extra=run.identity.labels)
-            self._reporter.end_execution(name, ExecutionStatus.FAILED, end_time=datetime.now(UTC))
+            if current is not None:
+                _log.exception("Execution %s failed.", current[0].record.execution_id)
+                self._fail(current[0])
             raise
         finally:
             self._current = None
@@ -264,44 +331,24 @@ class DaqRunner:
             if not self._stop_all.is_set():
                 self._become(AgentState.READY)
 
+    def _fail(self, keeper: RunKeeper) -> None:
+        """Note that an execution has failed, if anybody else knows of it."""
+        record, now = keeper.record, datetime.now(UTC)
+        if not record.registered:
+            self._journal.forget(record.execution_id)
+            return
+        keeper.note(status=ExecutionStatus.FAILED, end_time=now)
+        self._reporter.end_execution(record.execution_id, ExecutionStatus.FAILED, end_time=now)
+
+    def _work(self, target: Callable[..., DaqResult], *arguments: object) -> None:
+        self._worker = threading.Thread(target=target, args=arguments, name="daq-run", daemon=True)
+        self._worker.start()
+
     def _release(self) -> None:
         with self._changed:
             self._reserved = False
             self._changed.notify_all()
 
     def _become(self, state: AgentState) -> None:
-        self._state = state
+        self._standing.state = state
         self._reporter.tell()
-
-    def _take_name(self) -> None:
-        """Have the monitor number this agent."""
-        number = self._monitor.next_agent_id()
-        with self._changed:
-            if self._name is None:
-                self._name = agent_name(self._agent_type, self._user, number)
-                _log.info("This is %s.", self._name)
-
-    def _describe(self) -> AgentReport | None:
-        if self._name is None:
-            if self._state is AgentState.EXITED:
-                return None
-            self._take_name()
-        # Once each: both change under our hands.
-        state, connected = self._state, self._bus.connected
-        exited = state is AgentState.EXITED
-        self._seen_bus = self._seen_bus or connected
-        # Who waits for it to be ready may send commands then.
-        if state is AgentState.READY and not self._seen_bus:
-            state = AgentState.STARTING
-        status = AgentStatus.EXITED if exited else AgentStatus.OK if connected else AgentStatus.WARNING
-        return AgentReport(
-            instance_name=self.name,
-            agent_type=self._agent_type,
-            status=status,
-            description=self.describe(),
-            mq_connected=connected,
-            pid=os.getpid(),
-            hostname=socket.gethostname(),
-            operational_state=state,
-            namespace=self._namespace,
-        )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["Ending", "RunSimulation"]
+__all__ = ["RunSimulation"]
 
 import logging
 import math
 import time
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 
 import simpy
@@ -16,18 +15,15 @@ import simpy
 from models.streaming.daq import DaqParameters
 from models.streaming.messages import RunMessage
 from simulator.daq.control import Control
-from simulator.daq.process import RunIdentity, RunProcess
+from simulator.daq.identity import RunIdentity
+from simulator.daq.process import RunProcess
+from simulator.daq.progress import BEGINNING, CannotGoOn, Ending, Progress
 
 _log = logging.getLogger(__name__)
 
 
-class Ending(StrEnum):
-    """Why a run is over."""
-
-    COMPLETE = "complete"
-    DURATION = "duration limit"
-    STOPPED = "stopped"
-    FAILED = "failed"
+#: Seconds between notes of how much time has passed.
+_NOTE = 1.0
 
 
 class RunSimulation:
@@ -40,12 +36,17 @@ class RunSimulation:
 
     Parameters
     ----------
-    identity : `simulator.daq.process.RunIdentity`
+    identity : `simulator.daq.identity.RunIdentity`
     parameters : `models.streaming.daq.DaqParameters`
     send : callable
-        Takes each message, in order.
+        Takes each message, in order, and how far the run is with it.
     control : `simulator.daq.control.Control`
         Stops take effect at once, pauses before the next file.
+    note : callable, optional
+        Is told now and then how far a run is that follows the clock.
+    past : `simulator.daq.progress.Progress`, optional
+        How far it had come when it was interrupted. Its time goes on from
+        there: that in which nothing ran is none of the run's.
     """
 
     def __init__(
@@ -53,17 +54,23 @@ class RunSimulation:
         *,
         identity: RunIdentity,
         parameters: DaqParameters,
-        send: Callable[[RunMessage], None],
+        send: Callable[[RunMessage, Progress], None],
         control: Control,
+        note: Callable[[Progress], None] = lambda _: None,
+        past: Progress = BEGINNING,
     ) -> None:
         self._identity = identity
         self._parameters = parameters
         self._send = send
         self._control = control
+        self._note = note
+        self._past = past
         self._env = simpy.Environment()
         self._process: RunProcess | None = None
         self._error: str | None = None
+        #: When the run's time was 0, and when that was noted last.
         self._start = math.nan
+        self._noted = math.nan
 
     @property
     def tick(self) -> float:
@@ -73,7 +80,7 @@ class RunSimulation:
     @property
     def files(self) -> int:
         """How many files the run has so far."""
-        return self._process.files if self._process else 0
+        return self._process.progress.files if self._process else 0
 
     @property
     def folder(self) -> Path:
@@ -89,8 +96,13 @@ class RunSimulation:
         """Let the run's time pass, to its end.
 
         However it ends, ``end_run`` is sent if ``run_imminent`` was.
+
+        Raises
+        ------
+        simulator.daq.progress.CannotGoOn
+            Raised if the run was interrupted and cannot be gone on with;
+            nothing is sent.
         """
-        self._start = time.monotonic()
         try:
             self._process = RunProcess(
                 environment=self._env,
@@ -98,8 +110,13 @@ class RunSimulation:
                 parameters=self._parameters,
                 send=self._send,
                 control=self._control,
+                past=self._past,
             )
-            ending = self._pass_time(self._process)
+            alive = self._env.process(self._process.run())
+            self._catch_up(self._process, alive)
+            ending = self._pass_time(self._process, alive)
+        except CannotGoOn:
+            raise
         except Exception as error:
             # Whatever it was, agents must hear that the run is over.
             _log.exception("Run %s failed.", self._identity.run_id, extra=self._identity.labels)
@@ -107,7 +124,7 @@ class RunSimulation:
             ending = Ending.FAILED
         try:
             if self._process is not None:
-                self._process.end_early()
+                self._process.end_early(ending)
         except Exception as error:
             _log.exception(
                 "The end of run %s could not be sent.", self._identity.run_id, extra=self._identity.labels
@@ -116,8 +133,22 @@ class RunSimulation:
             return Ending.FAILED
         return ending
 
-    def _pass_time(self, process: RunProcess) -> Ending:
-        alive = self._env.process(process.run())
+    def _catch_up(self, process: RunProcess, alive: simpy.Process) -> None:
+        """Let happen at once what has happened before."""
+        while alive.is_alive and process.catching_up:
+            if process.standing_still and process.went_on is not None:
+                self._advance_to(process.went_on)
+                process.go_on()
+            else:
+                self._env.step()
+        error = None if alive.is_alive else alive.value
+        if isinstance(error, BaseException):
+            raise error
+        # What was known of the clock is as of its last note.
+        self._noted = time.monotonic()
+        self._start = self._noted - max(self._env.now, self._past.clock)
+
+    def _pass_time(self, process: RunProcess, alive: simpy.Process) -> Ending:
         limit = self._parameters.duration or math.inf
         while alive.is_alive:
             if self._control.stopped:
@@ -125,18 +156,25 @@ class RunSimulation:
             due = min(self._env.peek(), limit)
             if process.standing_still and self._env.peek() == math.inf:
                 self._stand_still(process, limit)
-            elif self._parameters.realtime and self._control.wait(self._start + due - time.monotonic()):
-                return self._stop(process)
+            elif self._parameters.realtime and (rest := self._start + due - time.monotonic()) > 0:
+                self._control.wait(min(rest, _NOTE))
+                self._note_time(process)
             elif due >= limit:
                 self._advance_to(limit)
                 return Ending.COMPLETE if process.ended else Ending.DURATION
             else:
                 self._env.step()
         error = alive.value
-        if isinstance(error, Exception):
+        if isinstance(error, BaseException):
             # SimPy would raise it in the next step, which is not made.
             raise error
         return Ending.COMPLETE
+
+    def _note_time(self, process: RunProcess) -> None:
+        now = time.monotonic()
+        if now - self._noted >= _NOTE:
+            self._noted = now
+            self._note(process.progress.model_copy(update={"clock": now - self._start}))
 
     def _stop(self, process: RunProcess) -> Ending:
         if self._parameters.realtime:
@@ -148,14 +186,15 @@ class RunSimulation:
         if not self._parameters.realtime:
             self._control.wait_while_paused(None)
         else:
-            rest = None if limit == math.inf else self._start + limit - time.monotonic()
-            self._control.wait_while_paused(rest)
+            rest = self._start + limit - time.monotonic()
+            self._control.wait_while_paused(min(rest, _NOTE))
+            self._note_time(process)
             self._advance_to(min(time.monotonic() - self._start, limit))
             if self._env.now >= limit:
                 # Something must be due, for the limit to be seen.
                 self._env.timeout(0)
                 return
-        if not self._control.stopped:
+        if not self._control.stopped and self._control.pause_reason is None:
             process.go_on()
 
     def _advance_to(self, tick: float) -> None:

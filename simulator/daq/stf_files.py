@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from models.errors import PromptProcessingError
+from simulator.daq.progress import CannotGoOn
 
 
 class FolderUnusable(PromptProcessingError):
@@ -38,15 +39,21 @@ class StfFolder:
     ----------
     path : `pathlib.Path`
         Made if it is not there.
+    there : `bool`, optional
+        Whether it must be there: a run is gone on with that began in it.
 
     Raises
     ------
     FolderUnusable
         Raised if it cannot be made.
+    simulator.daq.progress.CannotGoOn
+        Raised if it must be there and is not.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, there: bool = False) -> None:
         self._path = path
+        if there and not path.is_dir():
+            raise CannotGoOn(f"folder {path} with the run's files is not there")
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -69,3 +76,10 @@ class StfFolder:
                 os.unlink(temporary)
             raise FolderUnusable(f"folder {self._path}: {name} cannot be written: {error}") from error
         return WrittenFile(len(content), f"{zlib.adler32(content):08x}")
+
+    def read(self, name: str) -> bytes | None:
+        """Return what a file holds; None if it is not there."""
+        try:
+            return (self._path / name).read_bytes()
+        except OSError:
+            return None

@@ -81,11 +81,11 @@ class StompDaqBus:
             raise ValueError(f"{self._subscription[0]} is subscribed to; one is all there can be")
         self._subscription = (destination, receive)
 
-    def send(self, destination: str, text: str) -> None:
+    def send(self, destination: str, text: str, *, confirmed: Callable[[], None] = lambda: None) -> None:
         """Have a message sent, after those before it."""
         with self._changed:
             self._number += 1
-            self._pending.append(Outgoing(str(self._number), destination, text))
+            self._pending.append(Outgoing(str(self._number), destination, text, confirmed))
             self._changed.notify_all()
 
     def flush(self, timeout: float) -> int:
@@ -170,6 +170,8 @@ class StompDaqBus:
                 for message in self._pending:
                     if message.receipt == receipt:
                         message.confirmed = True
+                        # Before `flush` returns.
+                        message.on_confirmed()
                         break
                 while self._pending and self._pending[0].confirmed:
                     self._pending.popleft()

@@ -100,6 +100,7 @@ class Outgoing:
     receipt: str
     destination: str
     text: str
+    on_confirmed: Callable[[], None]
     confirmed: bool = False
 
 

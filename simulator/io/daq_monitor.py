@@ -28,6 +28,8 @@ _PASSING = frozenset({404, 408, 429, 500, 502, 503, 504})
 #: Times that something is asked, and seconds between the first two.
 _ATTEMPTS = 4
 _DELAY = 0.5
+#: Statuses of executions that have ended.
+_OVER = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.TERMINATED})
 #: Counters that a run's state begins with.
 _COUNTERS = (
     "active_worker_count",
@@ -150,6 +152,11 @@ class RestDaqMonitor:
         row = self._get(f"workflow-executions/{quote(execution.execution_id, safe='')}")
         if row is None or _time(row.get("start_time")) != execution.start_time:
             raise InvalidMessage(f"execution {execution.execution_id}: {refusal}")
+
+    def is_over(self, execution_id: str) -> bool:
+        """Say whether an execution has ended, whoever ended it."""
+        row = self._ask("GET", f"workflow-executions/{quote(execution_id, safe='')}", attempts=2)
+        return isinstance(row, Mapping) and row.get("status") in _OVER
 
     def begin_run(self, run_number: int, execution_id: str, *, at: datetime) -> None:
         """Register that a run is imminent."""

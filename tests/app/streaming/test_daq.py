@@ -107,6 +107,7 @@ class Place:
             **self._activemq.environment,
             "SWF_MONITOR_URL": f"http://127.0.0.1:{self.server.port}",
             "SWF_TESTBED_CONFIG": str(self.testbed),
+            "PP_TESTBED_DIRECTORY": str(self.testbed.parent),
             "no_proxy": "*",
         }
         process = subprocess.Popen(

@@ -31,10 +31,12 @@ class FakeBus:
         self.calls.append(f"subscribe {destination}")
         self.receive = receive
 
-    def send(self, destination: str, text: str) -> None:
+    def send(self, destination: str, text: str, *, confirmed: Callable[[], None] = lambda: None) -> None:
         with self._changed:
             self.sent.append((destination, text))
             self._changed.notify_all()
+        if self.connected:
+            confirmed()
 
     def flush(self, timeout: float) -> int:
         return 0 if self.connected else len(self.sent)
@@ -50,10 +52,10 @@ class FakeBus:
         bodies = [json.loads(text) for _, text in list(self.sent)]
         return [body for body in bodies if kind is None or body["msg_type"] == kind]
 
-    def wait_for(self, kind: str, count: int = 1) -> None:
-        """Wait until messages of a type were sent."""
+    def wait_for(self, kind: str | None, count: int = 1) -> None:
+        """Wait until messages of a type, or of any, were sent."""
         with self._changed:
-            there = self._changed.wait_for(lambda: len(self.bodies(kind)) >= count, 20)
+            there = self._changed.wait_for(lambda: len(self.bodies(kind)) >= count, 120)
         assert there, f"no {kind} among {[body['msg_type'] for body in self.bodies()]}"
 
 
@@ -67,6 +69,7 @@ class FakeMonitor:
         self.executions: dict[str, NewExecution] = {}
         self.endings: dict[str, tuple[ExecutionStatus, datetime]] = {}
         self.served: set[str] = set()
+        self.over: set[str] = set()
         self.changed = threading.Condition()
         self._numbers = {"agent": itertools.count(41), "execution": itertools.count(1)}
         self._runs = itertools.count(100010)
@@ -102,6 +105,10 @@ class FakeMonitor:
         self._call("begin_execution")
         self.executions[execution.execution_id] = execution
 
+    def is_over(self, execution_id: str) -> bool:
+        self._call("is_over")
+        return execution_id in self.over
+
     def begin_run(self, run_number: int, execution_id: str, *, at: datetime) -> None:
         self._call("begin_run")
 
@@ -124,7 +131,7 @@ class FakeMonitor:
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait until something was noted."""
         with self.changed:
-            assert self.changed.wait_for(condition, 20)
+            assert self.changed.wait_for(condition, 120)
 
 
 @pytest.fixture

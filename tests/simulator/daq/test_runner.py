@@ -18,9 +18,11 @@ from models.streaming.daq import DaqParameters, DaqWorkflow
 from models.streaming.messages import COMMAND_QUEUE, RUN_TOPIC, Message
 from models.streaming.monitoring import AgentState, AgentStatus, ExecutionStatus
 from simulator.daq.commands import CommandDesk
+from simulator.daq.journal import NoJournal
+from simulator.daq.keeping import Sender
+from simulator.daq.progress import Ending
 from simulator.daq.reporting import Reporter
 from simulator.daq.runner import DaqRunner
-from simulator.daq.simulation import Ending
 from tests.simulator.daq.conftest import FakeBus, FakeMonitor
 
 #: A run that lasts until it is stopped.
@@ -336,7 +338,7 @@ def test_messages_do_not_pile_up_while_the_bus_is_away(
     endless = load("prompt_processing", None, {"physics_period_count": 0, "stf_count": 100})
     thread = threading.Thread(target=lambda: runner.run_once(endless))
     thread.start()
-    bus.wait_for("stf_gen", 900)
+    bus.wait_for(None, 1000)
     thread.join(0.5)
     assert len(bus.sent) == 1000
     bus.connected = True
@@ -395,7 +397,8 @@ class Foreign:
         self.now = 100.0
         self.desk = CommandDesk(
             runner=runner,
-            bus=bus,
+            journal=(journal := NoJournal()),
+            sender=Sender(journal=journal, bus=bus),
             monitor=monitor,
             load=load,
             topic=RUN_TOPIC,

@@ -18,8 +18,9 @@ from benchmarks.streaming_schemas import EXAMPLES, validate
 from models.streaming.daq import DaqParameters
 from models.streaming.messages import RunMessage
 from simulator.daq.control import Control
-from simulator.daq.process import RunIdentity
-from simulator.daq.simulation import Ending, RunSimulation
+from simulator.daq.identity import RunIdentity
+from simulator.daq.progress import Ending, Progress
+from simulator.daq.simulation import RunSimulation
 
 IDENTITY = RunIdentity(
     namespace="test-user",
@@ -42,7 +43,7 @@ class Run:
         )
         self.folder = folder / "swf.102363.run"
 
-    def _send(self, message: RunMessage) -> None:
+    def _send(self, message: RunMessage, progress: Progress) -> None:
         self.bodies.append(json.loads(message.to_text()))
         if self._on_message is not None:
             self._on_message(message)
