@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from config.writer_settings import WriterSettings
 from repos.probes import probe_http
 from simulator.servers.kafka import KafkaServer
 from simulator.servers.postgresql import PostgreSQLServer
+from simulator.servers.process import free_port
 from simulator.servers.redis import RedisServer
 from simulator.servers.s3 import S3Server
 from simulator.servers.schema_registry import SchemaRegistryServer
@@ -34,8 +34,7 @@ from tests.servers import unique_name
 @pytest.fixture
 def nobody() -> str:
     """An address where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"127.0.0.1:{listener.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from app.web_factory import gunicorn_options
 from config.settings import ServiceSettings, load_service_settings
 from models.errors import InvalidConfiguration, NoPipelineApplies
 from models.metrics import MeasuredBundle
+from simulator.servers.process import free_port
 from tests.visits import make_visit
 
 
@@ -74,8 +75,7 @@ def test_ledger_can_be_used_again_after_the_end(settings: ServiceSettings) -> No
 
 
 def test_metrics_port(variables: dict[str, str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     free = build_service(load_service_settings(variables | {"PP_METRICS_PORT": str(port)}))
     _start_all_but_slots(free)
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
@@ -108,8 +108,7 @@ def test_metrics_port_that_is_taken_degrades(variables: dict[str, str]) -> None:
 
 
 def test_metrics_that_nobody_takes_degrade(variables: dict[str, str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    url = f"http://127.0.0.1:{free_port()}"
     service = build_service(load_service_settings(variables | {"SASQUATCH_URL": url}))
     _start_all_but_slots(service)
     upload = service.admission._metrics  # type: ignore[attr-defined]

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 from app.web.problems import Problem
 from config.settings import ServiceSettings
+from simulator.servers.process import free_port
 from tests.docs.pages import ROOT, blocks, section
 
 README = ROOT / "README.md"
@@ -29,10 +29,7 @@ def _shell_lines(text: str) -> list[str]:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return number
+    return free_port()
 
 
 @pytest.mark.slow

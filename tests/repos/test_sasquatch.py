@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 from models.errors import TemporarilyUnavailable
 from models.metrics import MeasuredBundle
 from repos.sasquatch import SasquatchClient, sasquatch_record
+from simulator.servers.process import free_port
 from tests.repos.http_recorder import Recorder, recorder
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "sasquatch" / "requests.json"
@@ -145,9 +145,7 @@ def test_a_proxy_that_is_too_slow(proxy: Recorder) -> None:
 
 
 def test_nobody_there() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    client = SasquatchClient(f"http://127.0.0.1:{port}", namespace="n", timeout=1.0)
+    client = SasquatchClient(f"http://127.0.0.1:{free_port()}", namespace="n", timeout=60.0)
     with pytest.raises(TemporarilyUnavailable, match="ConnectError"):
         client.send(BUNDLE)
     client.close()

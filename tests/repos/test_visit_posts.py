@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from email.utils import formatdate
 from typing import Any
 
@@ -15,6 +14,7 @@ from models.errors import TemporarilyUnavailable
 from models.fan_out import Answer
 from models.visits import FannedOutVisit
 from repos.visit_posts import CloudEventPoster, parse_retry_after
+from simulator.servers.process import free_port
 from tests.models.test_visits import MESSAGE
 from tests.repos.answering_server import answer, answering_server
 
@@ -127,18 +127,12 @@ def test_an_answer_is_not_waited_for_without_end() -> None:
     assert "no answer in 0.05 s" in said.detail
 
 
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{port}/", "http://nowhere.invalid/"])
 def test_without_a_connection_nothing_was_accepted(url: str) -> None:
     async def run() -> None:
         poster = CloudEventPoster(topic="t")
         sent: list[bool] = []
-        target = url.format(port=closed_port())
+        target = url.format(port=free_port())
         for _ in range(2):  # also when the address is remembered
             with pytest.raises(TemporarilyUnavailable, match=target):
                 await poster.post(target, VISIT, on_sent=lambda: sent.append(True))

@@ -15,6 +15,7 @@ import redis
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
 from models.stream_claims import ClaimedEntry
 from repos.visit_stream import RedisAccess, RedisVisitStream
+from simulator.servers.process import free_port
 
 #: Seconds after which an entry may be taken over here: none of these tests
 #: takes so long, so time passes for an entry when `Stream.leave_idle` says so.
@@ -273,8 +274,7 @@ def test_a_stream_that_goes_while_it_is_waited_for_is_made_anew(stream: Stream) 
 
 
 def test_a_redis_that_is_away_is_temporary(stream: Stream) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     ours = stream.consumer("ours", access=RedisAccess(host="127.0.0.1", port=port))
     for use in (ours.open, ours.take_over, ours.leave, lambda: ours.read(0.01), lambda: ours.refresh("1-1")):
         with pytest.raises(TemporarilyUnavailable, match=f"127.0.0.1:{port} .REDIS_STREAM_HOST. cannot be"):

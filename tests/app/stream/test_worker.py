@@ -5,7 +5,6 @@ made up.
 from __future__ import annotations
 
 import signal
-import socket
 import urllib.request
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from models.outcomes import Result
 from models.stream_entries import to_stream_entry
 from models.times import tai_from_unix
+from simulator.servers.process import free_port
 from simulator.servers.redis import RedisServer
 from tests.app.stream.conftest import Scene
 from tests.gates import Gate
@@ -23,8 +23,7 @@ from tests.waiting import still_there
 
 
 def test_visits_are_processed_and_the_idle_worker_ends(scene: Scene, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     good, failing = scene.add(), scene.add("raise")
     stale = scene.add(private_sndStamp=tai_from_unix(0.0))
     scene.client.xadd(scene.name, {"detector": "seven"})

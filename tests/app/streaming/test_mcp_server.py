@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -29,6 +28,7 @@ from config.streaming.settings import StreamingSettings, load_streaming_settings
 from models.errors import InvalidConfiguration
 from models.streaming.job_listing import JobQuery
 from repos.streaming.database import create_streaming_engine
+from simulator.servers.process import free_port
 from tests.app.streaming.monitor_world import BODIES, EXECUTION, FILES, RUN, MonitorWorld, whole_world
 
 TOOLS = ("get_workflow_monitor", "list_messages", "list_stf_files", "list_logs", "panda_list_jobs")
@@ -181,12 +181,6 @@ def test_an_interrupt_ends_it_although_it_waits_for_its_client(world: MonitorWor
     with begun(world) as process:
         process.send_signal(signal.SIGINT)
         assert process.wait(_PATIENCE) == -signal.SIGINT
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

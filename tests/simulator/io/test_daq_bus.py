@@ -75,7 +75,7 @@ def test_messages_arrive_in_order(activemq: ActiveMQServer, tls: bool) -> None:
     with started(listener.bus, sender):
         for number in range(500):
             sender.send(destination, f'{{"number": {number}}}')
-        assert sender.flush(20) == 0
+        assert sender.flush(120) == 0
         assert listener.texts(500) == [f'{{"number": {n}}}' for n in range(500)]
         assert sender.connected
 
@@ -167,14 +167,14 @@ def test_nothing_is_lost_when_the_connection_is(activemq: ActiveMQServer, relay:
     sender = StompDaqBus(by_relay, back_off=(0.1, 0.3))
     with started(listener.bus, sender):
         sender.send(destination, "0")
-        assert sender.flush(20) == 0
+        assert sender.flush(120) == 0
         relay.refusing = True
         relay.cut()
         for number in range(1, 50):
             sender.send(destination, str(number))
         assert sender.flush(0.3) == 49
         relay.refusing = False
-        assert sender.flush(30) == 0
+        assert sender.flush(120) == 0
         got: list[str] = []
         while not got or got[-1] != "49":
             got += listener.texts(1)
@@ -245,7 +245,7 @@ def test_no_fault_of_the_client_ends_it(
             patch.setattr("simulator.io.daq_link.Link.send", fail)
             bus.send("/queue/any", "{}")
             until(lambda: "a fault of the library" in caplog.text)
-        assert bus.flush(20) == 0
+        assert bus.flush(120) == 0
 
 
 @pytest.mark.servers
@@ -258,7 +258,7 @@ def test_a_late_confirmation_changes_no_order(activemq: ActiveMQServer) -> None:
     # As if a connection that is gone had sent it.
     sender._on_change("1")
     with started(listener.bus, sender):
-        assert sender.flush(20) == 0
+        assert sender.flush(120) == 0
         assert listener.texts(3) == ["1", "2", "3"]
 
 
