@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from app.configured_files import find_camera
 from config.binary_maps import load_binary_map
-from config.instruments import find_instrument_file, load_instrument
 from config.settings import ServiceSettings
 
 
@@ -54,7 +54,7 @@ def create_checks(settings: ServiceSettings) -> list[Check]:
 
 
 def _check_instrument(settings: ServiceSettings) -> list[str]:
-    load_instrument(find_instrument_file(settings.rubin_instrument, settings.instrument_path))
+    find_camera(settings)
     return []
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 __all__ = ["SLOT_APPLICATION", "build_service", "queue_length"]
 
 import functools
-import logging
 import os
 import socket
 import time
@@ -19,14 +18,14 @@ from collections.abc import Callable
 from datetime import timedelta
 from importlib import metadata
 
+from app.configured_files import find_camera
 from app.logging import log_labels
 from app.metrics_port import MetricsPort
 from app.outbox_factory import OutboxCollector, build_outbox
 from app.web.metrics import ServiceMetrics
 from app.web.service import PromptService
-from config.instruments import InstrumentConfig, find_instrument_file, load_instrument
+from config.instruments import InstrumentConfig
 from config.settings import ServiceSettings
-from models.errors import InvalidConfiguration
 from models.geometry import detector_center
 from models.times import day_obs, tai_from_unix
 from models.visits import FannedOutVisit
@@ -44,8 +43,6 @@ from services.slots.pool import SlotPool
 from services.slots.process import TemplateProcess
 from services.slots.state import PoolConfig
 from services.slots.supervisor import TemplateSupervisor
-
-_log = logging.getLogger(__name__)
 
 #: What the template process runs.
 SLOT_APPLICATION = "app.slot_factory:prepare_template"
@@ -78,7 +75,7 @@ def build_service(settings: ServiceSettings, *, lease: timedelta = _LEASE) -> Pr
     models.errors.InvalidConfiguration
         Raised if something cannot be used as it is configured.
     """
-    camera = _find_camera(settings)
+    camera = find_camera(settings)
     lock = LedgerLock(settings.ledger_url)
     lock.acquire()
     engine = create_ledger_engine(settings.ledger_url)
@@ -102,7 +99,7 @@ def build_service(settings: ServiceSettings, *, lease: timedelta = _LEASE) -> Pr
     metrics_port = MetricsPort(settings.metrics_port, metrics.registry)
     admission = VisitAdmission(
         instrument=settings.rubin_instrument,
-        detectors={d.id: d.name for d in camera.detectors} if camera is not None else None,
+        detectors={d.id: d.name for d in camera.detectors},
         selector=PipelineSelector(
             main=settings.main_pipelines_config,
             preprocessing=settings.preprocessing_pipelines_config,
@@ -172,15 +169,6 @@ def queue_length(settings: ServiceSettings) -> int:
     return max(_WAITING_AT_LEAST, _WAITING_PER_SLOT * settings.worker_count)
 
 
-def _find_camera(settings: ServiceSettings) -> InstrumentConfig | None:
-    try:
-        path = find_instrument_file(settings.rubin_instrument, settings.instrument_path)
-    except InvalidConfiguration as error:
-        _log.warning("Detectors and their places on the sky are not known here: %s", error)
-        return None
-    return load_instrument(path)
-
-
 def _image_listener(settings: ServiceSettings) -> DirectoryWatch | BucketListener:
     if settings.image_directory is not None:
         return DirectoryWatch(
@@ -208,10 +196,10 @@ def _metrics_upload(settings: ServiceSettings) -> MetricsUpload | None:
     return MetricsUpload(client)
 
 
-def _center(camera: InstrumentConfig | None, visit: FannedOutVisit) -> tuple[float, float] | None:
+def _center(camera: InstrumentConfig, visit: FannedOutVisit) -> tuple[float, float] | None:
     """Return the (ra, dec) of the middle of a visit's detector."""
-    detector = camera.by_id.get(visit.detector) if camera is not None else None
-    if camera is None or detector is None or not visit.has_footprint:
+    detector = camera.by_id.get(visit.detector)
+    if detector is None or not visit.has_footprint:
         return None
     return detector_center(camera, detector, *visit.position, visit.cameraAngle)
 

@@ -16,12 +16,13 @@ from typing import Any
 from lsst.daf.butler import FormatterV2
 from lsst.pipe.base import Instrument
 
+from app.configured_files import find_camera
 from app.deployment import deployment_id_of, load_library
 from app.logging import add_exposures, configure_logging
 from app.rehearsal import imaginary_raw, imaginary_visit, import_readers
 from app.slot_application import Application
 from app.slot_outlets import create_alert_sink, create_handover, create_image_store
-from config.instruments import InstrumentConfig, find_instrument_file, load_instrument
+from config.instruments import InstrumentConfig
 from config.settings import ServiceSettings, load_service_settings
 from models.errors import InvalidConfiguration
 from models.metrics import MeasuredBundle
@@ -122,8 +123,7 @@ class SlotFactory:
         """The camera's description."""
         if self._given_camera is not None:
             return self._given_camera
-        name = self._settings.rubin_instrument
-        return load_instrument(find_instrument_file(name, self._settings.instrument_path))
+        return find_camera(self._settings)
 
     @cached_property
     def geometry(self) -> FootprintGeometry:

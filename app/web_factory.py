@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Blueprint, Flask
 
+from app.configured_files import check_configured_files
 from app.logging import configure_logging
 from app.service_factory import SLOT_APPLICATION, build_service, queue_length
 from app.web.application import create_app
@@ -62,11 +63,12 @@ def gunicorn_options(settings: ServiceSettings | None = None) -> dict[str, Any]:
     Raises
     ------
     models.errors.InvalidConfiguration
-        Raised if settings are missing or wrong.
+        Raised if settings, or files that they name, are missing or wrong.
     """
     if settings is None:
         apply_library_variables("service")
         settings = load_service_settings()
+    check_configured_files(settings)
     config = ServerConfig(
         bind=f"{settings.host}:{settings.port}",
         visits=settings.worker_count + queue_length(settings),

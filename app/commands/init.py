@@ -58,11 +58,13 @@ def init(
         settings = settings.model_copy(update={"deployment_id": deploy_id})
     chosen = [_night(d) for d in dates or ()]
     # The middleware is heavy, and reads its variables when it is imported.
+    from app.configured_files import check_configured_files
     from app.deployment import deployment_id_of, load_library
     from app.initialising import initialise, nights_to_prepare
     from app.logging import configure_logging
 
     configure_logging(settings.log_levels)
+    check_configured_files(settings)
     if show:
         typer.echo(deployment_id_of(settings, load_library(settings)))
         return

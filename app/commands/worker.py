@@ -22,6 +22,7 @@ def worker() -> None:
       prompt-processing worker
     """
     # The service takes a moment to import; `--help` does without.
+    from app.configured_files import check_configured_files
     from app.logging import configure_logging
     from app.worker_factory import build_worker
     from config.environment import apply_library_variables
@@ -32,4 +33,5 @@ def worker() -> None:
     apply_library_variables("service")
     settings = load_stream_settings()
     configure_logging(settings.log_levels)
+    check_configured_files(settings)
     build_worker(settings).run()
