@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["agent_key", "connect_monitor", "create_agent", "run_agent"]
+__all__ = ["agent_key", "alone", "connect_monitor", "create_agent", "run_agent"]
 
 import getpass
 import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
+from app.streaming.workplace import the_only_agent
 from config.streaming.settings import StreamingSettings
+from config.streaming.testbed import load_testbed_config
 from models.errors import InvalidConfiguration
 from models.streaming.bus import STOMP
 from models.streaming.messages import RUN_TOPIC
@@ -23,7 +26,8 @@ from repos.streaming.monitor_client import MonitorClient
 from repos.streaming.monitor_http import MonitorHttp
 from repos.streaming.monitor_logs import HttpLogSink, MonitorLogHandler
 from services.outbox import OutboxDrain
-from services.streaming.agent import Agent, AgentLogic, take_name
+from services.streaming.agent import Agent, take_name
+from services.streaming.agent_logic import AgentLogic
 from services.streaming.bus import Bus, BusSender
 from services.streaming.monitor import Monitor
 from services.streaming.upkeep import Upkeep
@@ -41,6 +45,25 @@ _LAST_LINES = 1.0
 def agent_key(role: str, namespace: str) -> str:
     """Return under what an agent keeps its journal and outbox."""
     return f"{role}.{namespace}"
+
+
+@contextmanager
+def alone(settings: StreamingSettings, role: str) -> Iterator[None]:
+    """Be the only agent of a role that keeps what it knows in a directory.
+
+    Raises
+    ------
+    models.errors.TemporarilyUnavailable
+        Raised if another is there already; the text says which process it is.
+    models.errors.InvalidConfiguration
+        Raised if the directory cannot be used, or the testbed's file is wrong.
+    """
+    if settings.streaming_database is not None:  # The broker lets in one of each.
+        yield
+        return
+    namespace = load_testbed_config(settings=settings).namespace
+    with the_only_agent(settings.testbed_directory, role, namespace):
+        yield
 
 
 def create_agent(

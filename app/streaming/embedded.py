@@ -39,7 +39,7 @@ from repos.streaming.monitor_logs import MonitorLogHandler, StoreLogSink
 from repos.streaming.monitor_store import MonitorStore
 from repos.streaming.task_store import TaskStore
 from services.streaming.message_recorder import BufferedRecorder
-from services.streaming.processing_agent import ProcessingLimits
+from services.streaming.task_attendance import ProcessingLimits
 from simulator.daq.execution import DaqResult
 from simulator.daq.runner import DaqRunner
 

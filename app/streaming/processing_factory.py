@@ -33,6 +33,7 @@ from repos.streaming.database import create_streaming_engine
 from repos.streaming.local_executor import LocalExecutor
 from repos.streaming.local_jobs import LocalJobs
 from repos.streaming.panda_client import PandaClient
+from repos.streaming.panda_clients import PandaClients
 from repos.streaming.panda_executor import PandaExecutor
 from repos.streaming.payloads import PayloadRunner, parse_payload
 from repos.streaming.task_store import TaskStore
@@ -41,7 +42,8 @@ from services.streaming.bus import Bus
 from services.streaming.catalogue import Catalogue
 from services.streaming.executor import Executor
 from services.streaming.monitor import Monitor
-from services.streaming.processing_agent import AGENT_TYPE, ProcessingAgent, ProcessingLimits
+from services.streaming.processing_agent import AGENT_TYPE, ProcessingAgent
+from services.streaming.task_attendance import ProcessingLimits
 
 #: Names its journal and subscription, and its database.
 ROLE = "processing"
@@ -96,9 +98,7 @@ def create_executor(
             raise InvalidConfiguration(f"-s: there is no file {script}")
         environment = panda_environment()
         return PandaExecutor(
-            client=PandaClient(environment=environment),
-            submitter=partial(PandaClient, environment=environment),
-            script=script,
+            clients=PandaClients(partial(PandaClient, environment=environment)), script=script
         )
     if settings.catalogue != "embedded":
         raise InvalidConfiguration(

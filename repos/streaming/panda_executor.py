@@ -11,7 +11,7 @@ __all__ = ["PAYLOAD", "PandaExecutor", "find_task_id", "prun_arguments"]
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from typing import Any
 from models.errors import InvalidMessage, TemporarilyUnavailable
 from models.streaming.tasks import FAILED_JOBS, TERMINAL_TASKS, JobChanges, JobRecord, TaskSpec, TaskState
 from repos.streaming.panda_answers import panda_diagnosis, panda_time
-from repos.streaming.panda_client import PandaClient, PandaExited
+from repos.streaming.panda_client import PandaExited
+from repos.streaming.panda_clients import PandaClients
 
 #: What a job runs if no script is configured.
 PAYLOAD = """#!/bin/sh
@@ -98,23 +99,13 @@ class PandaExecutor:
 
     Parameters
     ----------
-    client : `repos.streaming.panda_client.PandaClient`
-        For questions.
-    submitter : callable
-        Makes a client that works in the directory that it is given.
+    clients : `repos.streaming.panda_clients.PandaClients`
     script : `pathlib.Path` or `None`
         What a job runs; `PAYLOAD` if None.
     """
 
-    def __init__(
-        self,
-        *,
-        client: PandaClient,
-        submitter: Callable[..., PandaClient] = PandaClient,
-        script: Path | None = None,
-    ) -> None:
-        self._client = client
-        self._submitter = submitter
+    def __init__(self, *, clients: PandaClients, script: Path | None = None) -> None:
+        self._clients = clients
         self._script = script
 
     def start(self) -> None:
@@ -131,20 +122,18 @@ class PandaExecutor:
             more = {"runUntilClosed": True, "processingType": "stfprocessing"}
         with tempfile.TemporaryDirectory(prefix="prun-") as directory:
             self._fill(Path(directory))
-            client = self._submitter(directory=Path(directory))
             try:
-                status, answer = client.ask("submit", arguments=prun_arguments(task), more=more)
+                with self._clients.one(Path(directory)) as client:
+                    status, answer = client.ask("submit", arguments=prun_arguments(task), more=more)
             except PandaExited as error:
                 if error.code == _REFUSED:
                     raise InvalidMessage(str(error)) from error
                 raise TemporarilyUnavailable(f"PanDA was not asked for {task.name}: {error}") from error
-            finally:
-                client.close()
         return _read_submission(task, status, answer)
 
     def status(self, task_id: str) -> TaskState:
         """Return how a task stands."""
-        answer = self._client.answer("task_status", task=int(task_id))
+        answer = self._clients.answer("task_status", task=int(task_id))
         state = str(answer).lower()
         if state in _ALSO:
             return _ALSO[state]
@@ -158,10 +147,10 @@ class PandaExecutor:
         here = cursor if isinstance(cursor, _Cursor) else _Cursor()
         pending = here.pending
         if not pending:
-            ids = [int(id_) for id_ in self._client.answer("job_ids", task=int(task_id)) or ()]
+            ids = [int(id_) for id_ in self._clients.answer("job_ids", task=int(task_id)) or ()]
             pending = tuple(id_ for id_ in ids if not _is_final(here.known.get(id_)))
         batch, rest = pending[:_BATCH], pending[_BATCH:]
-        found = self._client.answer("jobs", ids=list(batch)) if batch else []
+        found = self._clients.answer("jobs", ids=list(batch)) if batch else []
         jobs = [_record(job) for job in found or ()]
         changed = tuple(job for job in jobs if here.known.get(int(job.job_id)) != job.status)
         known = {**here.known, **{int(job.job_id): job.status for job in jobs}}
@@ -169,7 +158,7 @@ class PandaExecutor:
 
     def close(self) -> None:
         """Let go of PanDA."""
-        self._client.close()
+        self._clients.close()
 
     def _fill(self, directory: Path) -> None:
         """Put into the sandbox what a job needs."""

@@ -9,25 +9,23 @@ monitor how it is.
 
 from __future__ import annotations
 
-__all__ = ["Agent", "AgentFacts", "AgentLogic", "take_name"]
+__all__ = ["Agent", "take_name"]
 
-import json
 import logging
 import os
 import random
 import socket
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
-from models.errors import InvalidMessage, PromptProcessingError, TemporarilyUnavailable
-from models.streaming.bus import JournalEntry, ReceivedMessage
-from models.streaming.messages import Message, read_message
+from models.errors import PromptProcessingError
+from models.streaming.bus import ReceivedMessage
 from models.streaming.monitoring import AgentReport, AgentState, AgentStatus
 from models.streaming.names import agent_name
 from services.outbox import OutboxDrain
+from services.streaming.agent_inbox import Inbox
+from services.streaming.agent_logic import AgentLogic
+from services.streaming.agent_sending import LONGEST_QUIET, QUIET, Sending
 from services.streaming.bus import Bus
 from services.streaming.journal import Journal
 from services.streaming.monitor import Monitor
@@ -36,88 +34,14 @@ from services.streaming.upkeep import Upkeep
 
 _log = logging.getLogger(__name__)
 
-#: Messages that are applied at once.
-_HANDFUL = 1000
 #: Seconds between looks for what messages did not tell.
 _RECOVERY = 30.0
 #: Seconds before a second try, at first and at most.
 _BACK_OFF = (0.2, 10.0)
-#: How often a message may fail in a way that nobody foresaw.
-_TRIES = 3
-#: Seconds without a message after which those that waited have been taken, and
-#: seconds after which they have though more keep coming.
-_QUIET = 1.0
-_LONGEST_QUIET = 20.0
 #: Seconds between looks whether the bus is there for the first time.
 _LOOK = 0.05
 #: Where an agent's journal has the number of its name.
 _NUMBER = "agent_id"
-
-
-@dataclass(frozen=True)
-class AgentFacts:
-    """How an agent is doing.
-
-    Attributes
-    ----------
-    description : `str`
-        For people.
-    current_stf_count, total_stf_processed : `int`
-        Files in hand, and done with since the start.
-    trouble : `str` or `None`
-        What keeps it from its work, if anything.
-    """
-
-    state: AgentState = AgentState.READY
-    description: str = ""
-    current_stf_count: int = 0
-    total_stf_processed: int = 0
-    trouble: str | None = None
-
-
-class AgentLogic(Protocol):
-    """What an agent does. Its methods are called from one thread."""
-
-    def receive(self, messages: Sequence[Message]) -> None:
-        """Apply messages, in order, to state that lasts.
-
-        Nothing is asked of anybody here but the agent's database, and the
-        same message may come again.
-
-        Raises
-        ------
-        models.errors.TemporarilyUnavailable
-            Raised if the database is away: all of them come again.
-        models.errors.InvalidMessage
-            Raised if one cannot take effect. It is set aside if it was alone;
-            else all come again, one by one.
-        """
-
-    def advance(self) -> float | None:
-        """Do what is due, a second's worth or so.
-
-        Returns
-        -------
-        seconds : `float` or `None`
-            When more is due; None: when a message comes.
-
-        Raises
-        ------
-        models.errors.TemporarilyUnavailable
-            Raised if nothing could be done.
-        """
-
-    def recover(self) -> None:
-        """Look for what messages did not tell, or told while nobody listened.
-
-        Raises
-        ------
-        models.errors.TemporarilyUnavailable
-            Raised if it cannot be looked for now.
-        """
-
-    def facts(self) -> AgentFacts:
-        """Say how it is doing; from any thread, without waiting."""
 
 
 def take_name(*, agent_type: str, user: str, monitor: Monitor, journal: Journal) -> str:
@@ -186,25 +110,20 @@ class Agent:
         upkeep: Upkeep | None = None,
         heartbeat: float = HEARTBEAT,
         recovery: float = _RECOVERY,
-        quiet: float = _QUIET,
-        patience: float = _LONGEST_QUIET,
+        quiet: float = QUIET,
+        patience: float = LONGEST_QUIET,
     ) -> None:
         self.name = name
         self._agent_type = agent_type
         self._namespace = namespace
         self._bus = bus
-        self._journal = journal
         self._logic = logic
-        self._drain = drain
         self._upkeep = upkeep
         self._recovery = recovery
-        self._quiet = quiet
-        self._patience = patience
-        self._last_message = time.monotonic()
-        self._without_bus = time.monotonic()
-        self._draining = False
+        self._inbox = Inbox(name=name, namespace=namespace, journal=journal, logic=logic)
+        self._sending = Sending(drain=drain, bus=bus, quiet=quiet, patience=patience)
         self._trouble: str | None = None
-        self._odd: dict[int, int] = {}
+        self._deadline = float("inf")
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._worker = threading.Thread(target=self._work, name=f"{agent_type} work", daemon=True)
@@ -232,7 +151,7 @@ class Agent:
 
     def stop(self, timeout: float) -> None:
         """End after the work in hand; what waits is there at the next start."""
-        deadline = time.monotonic() + timeout
+        self._deadline = deadline = time.monotonic() + timeout
         self._pulse.end()
         if self._upkeep is not None:
             self._upkeep.end()
@@ -240,8 +159,7 @@ class Agent:
         self._wake.set()
         if self._worker.is_alive():
             self._worker.join(timeout)
-        if self._draining:
-            self._drain.stop(max(0.0, deadline - time.monotonic()))
+        self._sending.stop(max(0.0, deadline - time.monotonic()))
         self._bus.stop(max(0.1, deadline - time.monotonic()))
         self._pulse.join(max(0.1, deadline - time.monotonic()))
         if self._upkeep is not None:
@@ -251,19 +169,9 @@ class Agent:
         """Keep a message that is for us; called by the bus, which acknowledges
         it afterwards.
         """
-        if self._is_ours(message):
-            self._journal.receive(message)
-            self._last_message = time.monotonic()
+        if self._inbox.take_in(message):
+            self._sending.heard()
             self._wake.set()
-
-    def _is_ours(self, message: ReceivedMessage) -> bool:
-        try:
-            body = json.loads(message.text)
-        except (ValueError, RecursionError):
-            _log.error("A message on %s is not JSON: %.200r", message.destination, message.text)
-            return False
-        # As all agents in the field: a message that names no namespace is nobody's.
-        return isinstance(body, dict) and body.get("namespace") == self._namespace
 
     def _work(self) -> None:
         # A broker lets in one agent of a role and namespace. One that it keeps
@@ -276,12 +184,13 @@ class Agent:
         while not self._stop.is_set():
             self._wake.clear()
             try:
-                busy = self._apply()
+                busy = self._inbox.apply()
                 if not busy and time.monotonic() - looked > self._recovery:
                     looked = time.monotonic()
                     self._logic.recover()
                 due = 0.0 if busy else self._logic.advance()
-                due = self._start_drain(due)
+                if (pause := self._sending.go()) is not None:
+                    due = pause if due is None else min(due, pause)
             except Exception as error:
                 # Whatever it is: without this thread nothing would be done.
                 foreseen = isinstance(error, PromptProcessingError)
@@ -297,75 +206,15 @@ class Agent:
                 _log.info("%s goes on.", self.name)
             attempt, self._trouble = 0, None
             self._wake.wait(self._recovery if due is None else min(due, self._recovery))
-
-    def _start_drain(self, due: float | None) -> float | None:
-        """Start to send, once it is known what earlier lives sent already.
-
-        A message that was sent, but whose row outlived its sender, has come
-        back to us among those that waited at the bus.
-        """
-        if self._draining:
-            self._drain.wake()
-            return due
-        if self._drain.counts().get("waiting"):
-            now = time.monotonic()
-            if not self._bus.connected:
-                self._last_message = self._without_bus = now
-            # A run that sends without pause must not hold them back to its end.
-            if now - self._last_message < self._quiet and now - self._without_bus < self._patience:
-                return self._quiet / 4 if due is None else min(due, self._quiet / 4)
-        self._draining = True
-        self._drain.start()
-        return due
-
-    def _apply(self) -> bool:
-        """Apply messages that wait; say whether there were any."""
-        entries = self._journal.waiting(_HANDFUL)
-        if not entries:
-            return False
-        good = [(entry, message) for entry in entries if (message := self._read(entry)) is not None]
         try:
-            self._logic.receive([message for _, message in good])
-        except TemporarilyUnavailable:
-            raise
-        except Exception:
-            for entry, message in good:
-                self._apply_one(entry, message)
-        else:
-            self._journal.settle([entry.id for entry, _ in good])
-        return True
-
-    def _apply_one(self, entry: JournalEntry, message: Message) -> None:
-        try:
-            self._logic.receive([message])
-        except TemporarilyUnavailable:
-            raise
-        except InvalidMessage as error:
-            self._refuse(entry, str(error))
+            self._logic.finish(max(0.0, (self._deadline - time.monotonic()) / 2))
+            self._sending.go()
         except Exception as error:
-            tries = self._odd[entry.id] = self._odd.get(entry.id, 0) + 1
-            if tries < _TRIES:
-                raise
-            _log.exception("%s fails at a %s message.", self.name, message.msg_type)
-            self._refuse(entry, f"{type(error).__name__}: {error}")
-        else:
-            self._journal.settle([entry.id])
-
-    def _read(self, entry: JournalEntry) -> Message | None:
-        try:
-            return read_message(entry.text)
-        except InvalidMessage as error:
-            self._refuse(entry, str(error))
-            return None
-
-    def _refuse(self, entry: JournalEntry, reason: str) -> None:
-        _log.error("%s sets a message aside: %s. It says: %.300s", self.name, reason, entry.text)
-        self._odd.pop(entry.id, None)
-        self._journal.refuse(entry.id, reason)
+            _log.warning("%s leaves some of its work to the next start: %s", self.name, error)
 
     def _describe(self) -> AgentReport:
         facts = self._logic.facts()
-        trouble = facts.trouble or self._trouble or self._drain.trouble
+        trouble = facts.trouble or self._trouble or self._sending.trouble
         connected = self._bus.connected
         state = facts.state if connected or facts.state is AgentState.EXITED else AgentState.STARTING
         description = facts.description or f"{self._agent_type} agent."

@@ -15,16 +15,17 @@ from models.streaming.data_runs import DataRun
 from models.streaming.messages import Message
 from models.streaming.monitoring import AgentState
 from models.streaming.names import DEFAULT_SCOPE
-from services.streaming.agent import AgentFacts
+from services.streaming.agent_logic import AgentFacts
 from services.streaming.catalogue import Catalogue
 from services.streaming.data_closing import RunClosing
 from services.streaming.data_files import CatalogueFiles
 from services.streaming.data_intake import DataIntake
-from services.streaming.data_progress import DataLimits, RunProgress
+from services.streaming.data_progress import CREATE, DataLimits, RunProgress
 from services.streaming.data_recovery import DataRecovery
 from services.streaming.data_registration import MonitorFiles
 from services.streaming.data_runs import RunStore, StfFolders
 from services.streaming.monitor import Monitor
+from services.streaming.slow_calls import SlowCalls
 
 #: As the monitor has it.
 AGENT_TYPE = "DATA"
@@ -76,13 +77,15 @@ class DataAgent:
         self._container = container
         self._limits = limits
         self._now = now
-        self._intake = DataIntake(store=store, scope=scope, now=now)
+        self._calls = calls = SlowCalls(patience=limits.patience)
+        self._intake = DataIntake(store=store, scope=scope, now=now, is_taking=self._is_taking)
         self._recovery = DataRecovery(
             store=store,
             intake=self._intake,
             catalogue=catalogue,
             monitor=monitor,
             folders=folders,
+            calls=calls,
             containers=self._containers,
             namespace=namespace,
             now=now,
@@ -94,6 +97,7 @@ class DataAgent:
             store=store,
             catalogue=catalogue,
             folders=folders,
+            calls=calls,
             containers=self._containers,
             now=now,
             batch=limits.batch,
@@ -102,11 +106,13 @@ class DataAgent:
             store=store,
             catalogue=catalogue,
             monitor=monitor,
+            calls=calls,
             to_catalogue=to_catalogue,
             to_monitor=self._to_monitor,
             closing=RunClosing(
                 store=store,
                 catalogue=catalogue,
+                calls=calls,
                 last_look=to_catalogue.last_look,
                 search=self._recovery.search,
                 now=now,
@@ -168,6 +174,17 @@ class DataAgent:
             self._tidied = self._now()
             self._store.forget(self._now() - timedelta(seconds=self._limits.memory))
 
+    def finish(self, timeout: float) -> None:
+        """Have the catalogue answer what it was asked, and keep it.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the database is away.
+        """
+        self._calls.finish(timeout)
+        self.advance()
+
     def facts(self) -> AgentFacts:
         """Say how it is doing."""
         return self._facts
@@ -179,6 +196,10 @@ class DataAgent:
         self._asked.add(run.run_id)
         self._recovery.ask(run)
         return self._store.runs([run.run_id])[run.run_id]
+
+    def _is_taking(self, run_id: str) -> bool:
+        what = self._calls.what(run_id)
+        return what is not None and not what.startswith(CREATE)
 
     def _containers(self, run: DataRun) -> list[str]:
         if run.container is not None:

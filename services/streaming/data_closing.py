@@ -13,11 +13,15 @@ from models.streaming.data_runs import Changes, DataFile, DataRun, FileState
 from models.streaming.datasets import DatasetId
 from models.streaming.names import stf_filename
 from services.streaming.catalogue import Catalogue
+from services.streaming.data_files import LAST_LOOK
 from services.streaming.data_intake import labels
 from services.streaming.data_runs import RunStore
+from services.streaming.slow_calls import SlowCalls
 
 _log = logging.getLogger(__name__)
 
+#: What takes long, and may be under way for a run.
+_CLOSE = "close the dataset"
 #: Names in a message for people.
 _NAMES = 20
 
@@ -29,6 +33,8 @@ class RunClosing:
     ----------
     store : `services.streaming.data_runs.RunStore`
     catalogue : `services.streaming.catalogue.Catalogue`
+    calls : `services.streaming.slow_calls.SlowCalls`
+        Has datasets closed.
     last_look : callable
         Looks at all files of a run that are waited for; says whether any was
         there.
@@ -47,6 +53,7 @@ class RunClosing:
         *,
         store: RunStore,
         catalogue: Catalogue,
+        calls: SlowCalls,
         last_look: Callable[[DataRun], bool],
         search: Callable[[DataRun], int],
         now: Callable[[], datetime],
@@ -54,6 +61,7 @@ class RunClosing:
     ) -> None:
         self._store = store
         self._catalogue = catalogue
+        self._calls = calls
         self._last_look = last_look
         self._search = search
         self._now = now
@@ -62,6 +70,12 @@ class RunClosing:
     def overdue(self, run: DataRun) -> bool:
         """Say whether the time for a run's files is over."""
         return run.ended is not None and self._now() >= run.ended + self._deadline
+
+    def is_under_way(self, run: DataRun) -> bool:
+        """Say whether it is about to be closed, or its files are looked at for
+        the last time.
+        """
+        return self._calls.what(run.run_id) in (LAST_LOOK, _CLOSE)
 
     def advance(self, run: DataRun) -> tuple[DataRun, float | None]:
         """Close a run's dataset if it is time.
@@ -77,14 +91,18 @@ class RunClosing:
         ------
         models.errors.TemporarilyUnavailable
             Raised if the catalogue is away.
+        services.streaming.slow_calls.StillBusy
+            Raised while it is at it.
         """
         if run.ended is None:
             return run, None
+        if self._calls.what(run.run_id) == _CLOSE:
+            return self._close(run), None
         counts = self._store.counts(run.run_id)
         waiting = counts.get(FileState.ANNOUNCED, 0)
         have = counts.get(FileState.CATALOGUED, 0) + counts.get(FileState.REGISTERED, 0)
         if run.total is not None and have >= run.total and not waiting:
-            return self._close(run, have), None
+            return self._close(run), None
         counted = run.end_assumed and not waiting
         if not counted and not self.overdue(run):
             return run, (run.ended + self._deadline - self._now()).total_seconds()
@@ -92,7 +110,7 @@ class RunClosing:
         # been lost.
         if self._last_look(run) or self._search(run):
             return run, 0.0
-        return self._close(run, have), None
+        return self._close(run), None
 
     def give_up(self, run: DataRun, reason: str) -> DataRun:
         """Have done with a run whose dataset the catalogue refuses."""
@@ -106,15 +124,28 @@ class RunClosing:
         self._store.save(Changes(runs=[run], files=lost))
         return run
 
-    def _close(self, run: DataRun, have: int) -> DataRun:
+    def _close(self, run: DataRun) -> DataRun:
         dataset = DatasetId(run.scope, run.dataset)
-        self._catalogue.close_dataset(dataset)
-        absent = [
-            replace(file, state=FileState.MISSING)
-            for file in self._store.files(run.run_id, FileState.ANNOUNCED)
+        announced = self._store.files(run.run_id, FileState.ANNOUNCED)
+
+        def close() -> set[str]:
+            self._catalogue.close_dataset(dataset)
+            return {file.filename for file in announced}
+
+        waited_for = self._calls.ask(run.run_id, _CLOSE, close)
+        absent = [replace(file, state=FileState.MISSING) for file in announced if file.filename in waited_for]
+        late = [
+            replace(file, state=FileState.LATE, error=f"it came when {dataset} was being closed")
+            for file in announced
+            if file.filename not in waited_for
         ]
+        counts = self._store.counts(run.run_id)
+        have = counts.get(FileState.CATALOGUED, 0) + counts.get(FileState.REGISTERED, 0)
         failed = self._store.files(run.run_id, FileState.FAILED)
         complete, note = self._judge(run, have, absent, failed)
+        if late:
+            said = f"{len(late)} files are lost to it ({_some(late)})"
+            note = f"{note}; {said}" if note else said
         if complete:
             _log.info("Run %s: %s is closed with %d files.", run.run_id, dataset, have, extra=labels(run))
             if note:
@@ -124,7 +155,7 @@ class RunClosing:
                 "Run %s: %s is closed with %d files: %s.", run.run_id, dataset, have, note, extra=labels(run)
             )
         run = replace(run, closed=self._now(), complete=complete, note=note or run.note)
-        self._store.save(Changes(runs=[run], files=absent))
+        self._store.save(Changes(runs=[run], files=[*absent, *late]))
         return run
 
     def _judge(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Failures"]
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,9 +20,15 @@ class Failures:
     What is away is asked about one run only, a different one every time: to
     wait in vain for an answer takes time, and a night has many runs. A run for
     which nothing failed yet need not wait, nor one that is refused for others.
+
+    Parameters
+    ----------
+    is_asking : callable, optional
+        Says of a run whether it waits for an answer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_asking: Callable[[str], bool] = lambda _: False) -> None:
+        self._is_asking = is_asking
         self._failures: dict[tuple[str, str], _Failure] = {}
         self._away: dict[str, _Away] = {}
 
@@ -42,6 +49,8 @@ class Failures:
             return failure.wait(now) if failure.refused else 0.0
         if next(iter(away.runs)) == run_id:
             return away.last.wait(now)
+        if any(self._is_asking(other) for other in away.runs if other != run_id):
+            return _PRECEDENCE
         return away.last.wait(now, more=_PRECEDENCE)
 
     def add(self, run_id: str, part: str, error: str, now: datetime, *, refused: bool) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["CatalogueFiles"]
+__all__ = ["ADD", "LAST_LOOK", "CatalogueFiles"]
 
 import logging
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from models.errors import InvalidMessage
@@ -16,9 +16,12 @@ from models.streaming.datasets import CatalogueFile, DatasetId
 from services.streaming.catalogue import Catalogue
 from services.streaming.data_intake import labels
 from services.streaming.data_runs import RunStore, StfFolders
+from services.streaming.slow_calls import SlowCalls
 
 _log = logging.getLogger(__name__)
 
+#: What takes long, and may be under way for a run.
+ADD, LAST_LOOK = "add files", "last look"
 #: Seconds before a file that is not there is looked for again, at first and at
 #: most.
 _BACK_OFF = (0.2, 15.0)
@@ -30,6 +33,36 @@ _BYTES = 1 << 30
 _ADLER32 = re.compile(r"(?:ad(?:ler32)?:)?([0-9a-f]{1,8})", re.IGNORECASE)
 
 
+@dataclass
+class _Taken:
+    """What became of files that the catalogue was to take.
+
+    Attributes
+    ----------
+    given, looked : `int`
+        Files in all, and those that were looked at.
+    waiting : `list`
+        Files that are not there, or not as announced, and why.
+    added : `list`
+    refused : `list`
+        Files with the reason, and whether their dataset is closed.
+    trouble : `Exception` or `None`
+        What ended it early.
+    """
+
+    given: int = 0
+    looked: int = 0
+    waiting: list[tuple[DataFile, str]] = field(default_factory=list)
+    added: list[DataFile] = field(default_factory=list)
+    refused: list[tuple[DataFile, str, bool]] = field(default_factory=list)
+    trouble: Exception | None = None
+
+    @property
+    def found(self) -> int:
+        """How many were there."""
+        return self.looked - len(self.waiting)
+
+
 class CatalogueFiles:
     """Finds files that were announced, and has the catalogue take them.
 
@@ -38,6 +71,8 @@ class CatalogueFiles:
     store : `services.streaming.data_runs.RunStore`
     catalogue : `services.streaming.catalogue.Catalogue`
     folders : `services.streaming.data_runs.StfFolders`
+    calls : `services.streaming.slow_calls.SlowCalls`
+        Has files looked at and given to the catalogue.
     containers : callable
         Returns the directories in which a run's folder may be.
     now : callable
@@ -52,6 +87,7 @@ class CatalogueFiles:
         store: RunStore,
         catalogue: Catalogue,
         folders: StfFolders,
+        calls: SlowCalls,
         containers: Callable[[DataRun], Sequence[str]],
         now: Callable[[], datetime],
         batch: int,
@@ -59,6 +95,7 @@ class CatalogueFiles:
         self._store = store
         self._catalogue = catalogue
         self._folders = folders
+        self._calls = calls
         self._containers = containers
         self._now = now
         self._batch = batch
@@ -71,10 +108,16 @@ class CatalogueFiles:
         ------
         models.errors.TemporarilyUnavailable
             Raised if the catalogue is away.
+        services.streaming.slow_calls.StillBusy
+            Raised while it has them.
         """
         files = self._due(run)
-        looked, _ = self._take(run, files)
-        return bool(files) and (len(files) == self._batch or looked < len(files))
+        if not files and self._calls.what(run.run_id) != ADD:
+            return False
+        containers = self._containers(run)
+        taken = self._calls.ask(run.run_id, ADD, lambda: self._take(run, containers, files))
+        self._keep(run, taken)
+        return taken.given == self._batch or taken.looked < taken.given
 
     def last_look(self, run: DataRun) -> bool:
         """Look at all files that are waited for, due or not; say whether any
@@ -84,33 +127,71 @@ class CatalogueFiles:
         ------
         models.errors.TemporarilyUnavailable
             Raised if the catalogue is away.
+        services.streaming.slow_calls.StillBusy
+            Raised while it is at it.
         """
         files = self._store.files(run.run_id, FileState.ANNOUNCED)
+        if not files and self._calls.what(run.run_id) != LAST_LOOK:
+            return False
+        containers = self._containers(run)
         parts = [files[start : start + self._batch] for start in range(0, len(files), self._batch)]
-        return any(self._take(run, part)[1] for part in parts)
 
-    def _take(self, run: DataRun, files: Sequence[DataFile]) -> tuple[int, int]:
-        """Return how many files were looked at, and how many were there."""
+        def look() -> list[_Taken]:
+            taken: list[_Taken] = []
+            for part in parts:
+                taken.append(self._take(run, containers, part))
+                if taken[-1].found:
+                    break
+            return taken
+
+        found = 0
+        for taken in self._calls.ask(run.run_id, LAST_LOOK, look):
+            self._keep(run, taken)
+            found += taken.found
+        return found > 0
+
+    def _take(self, run: DataRun, containers: Sequence[str], files: Sequence[DataFile]) -> _Taken:
+        """Look at files, and have the catalogue take those that are there;
+        nothing of it is kept yet.
+        """
+        taken = _Taken(given=len(files))
         there: list[DataFile] = []
         found: dict[str, FoundFile] = {}
-        waiting: list[DataFile] = []
-        containers = self._containers(run) if files else []
         size = 0
         for file in files:
             error, facts = self._look(run, containers, file)
+            taken.looked += 1
             if facts is None:
-                waiting.append(self._wait(run, file, error))
+                taken.waiting.append((file, error))
             else:
                 there.append(replace(file, size_bytes=facts.size_bytes, adler32=facts.adler32, error=None))
                 found[file.filename] = facts
                 size += facts.size_bytes
             if size > _BYTES:
                 break
-        if waiting:
-            self._store.save(Changes(files=waiting))
-        if there:
-            self._add(run, there, found)
-        return len(waiting) + len(there), len(there)
+        try:
+            if there:
+                self._add(run, there, found, taken)
+        except Exception as error:
+            # What was done by then is kept.
+            taken.trouble = error
+        return taken
+
+    def _keep(self, run: DataRun, taken: _Taken) -> None:
+        """Keep what became of files."""
+        refused = []
+        for file, error, closed in taken.refused:
+            _log.error(
+                "Run %s: the catalogue refuses %s: %s.", run.run_id, file.filename, error, extra=labels(run)
+            )
+            state = FileState.LATE if closed else FileState.FAILED
+            refused.append(replace(file, state=state, error=error))
+        waiting = [self._wait(run, file, error) for file, error in taken.waiting]
+        added = [replace(file, state=FileState.CATALOGUED, due=None) for file in taken.added]
+        if changed := [*waiting, *added, *refused]:
+            self._store.save(Changes(files=changed))
+        if taken.trouble is not None:
+            raise taken.trouble
 
     def _due(self, run: DataRun) -> Sequence[DataFile]:
         now = self._now()
@@ -149,30 +230,22 @@ class CatalogueFiles:
         due = self._now() + timedelta(seconds=seconds)
         return replace(file, attempts=file.attempts + 1, due=due, error=error)
 
-    def _add(self, run: DataRun, files: list[DataFile], found: dict[str, FoundFile]) -> None:
+    def _add(self, run: DataRun, files: list[DataFile], found: dict[str, FoundFile], taken: _Taken) -> None:
         """Have files added; if one is refused, find out which."""
+        dataset = DatasetId(run.scope, run.dataset)
         try:
             self._catalogue.add_files(
-                DatasetId(run.scope, run.dataset),
-                [_for_catalogue(run, file, found[file.filename]) for file in files],
+                dataset, [_for_catalogue(run, file, found[file.filename]) for file in files]
             )
         except InvalidMessage as error:
             if len(files) > 1:
                 middle = len(files) // 2
-                self._add(run, files[:middle], found)
-                self._add(run, files[middle:], found)
+                self._add(run, files[:middle], found, taken)
+                self._add(run, files[middle:], found, taken)
                 return
-            self._refuse(run, files[0], str(error))
+            taken.refused.append((files[0], str(error), self._catalogue.is_open(dataset) is False))
         else:
-            self._store.save(Changes(files=[replace(f, state=FileState.CATALOGUED, due=None) for f in files]))
-
-    def _refuse(self, run: DataRun, file: DataFile, error: str) -> None:
-        closed = self._catalogue.is_open(DatasetId(run.scope, run.dataset)) is False
-        state = FileState.LATE if closed else FileState.FAILED
-        _log.error(
-            "Run %s: the catalogue refuses %s: %s.", run.run_id, file.filename, error, extra=labels(run)
-        )
-        self._store.save(Changes(files=[replace(file, state=state, error=error)]))
+            taken.added += files
 
 
 def _for_catalogue(run: DataRun, file: DataFile, found: FoundFile) -> CatalogueFile:

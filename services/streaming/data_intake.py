@@ -49,12 +49,23 @@ class DataIntake:
         Of datasets and files.
     now : callable
         Returns the present time, aware.
+    is_taking : callable, optional
+        Says of a run whether the catalogue may be putting files into its
+        dataset just now.
     """
 
-    def __init__(self, *, store: RunStore, scope: str, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        *,
+        store: RunStore,
+        scope: str,
+        now: Callable[[], datetime],
+        is_taking: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self._store = store
         self._scope = scope
         self._now = now
+        self._is_taking = is_taking
 
     def apply(self, messages: Sequence[Message], *, live: bool = True) -> None:
         """Apply messages, in order, all or none.
@@ -124,7 +135,7 @@ class DataIntake:
         dataset = message.dataset_name
         if run.dataset_created and dataset != run.dataset:
             note = f"run_imminent came late and names the dataset {dataset}"
-            if run.closed is None and not self._in_dataset(run):
+            if run.closed is None and not self._in_dataset(run) and not self._is_taking(run.run_id):
                 note += f"; {run.dataset} stays empty"
                 run = replace(run, dataset_created=False)
             else:

@@ -6,7 +6,7 @@ more than they must: a monitor that is away leaves no dataset open.
 
 from __future__ import annotations
 
-__all__ = ["DataLimits", "RunProgress"]
+__all__ = ["CREATE", "DataLimits", "RunProgress"]
 
 import logging
 from collections.abc import Callable
@@ -24,8 +24,14 @@ from services.streaming.data_intake import labels
 from services.streaming.data_registration import MonitorFiles
 from services.streaming.data_runs import RunStore
 from services.streaming.monitor import Monitor
+from services.streaming.slow_calls import LOOK, SlowCalls, StillBusy
 
 _log = logging.getLogger(__name__)
+
+#: What takes long, and may be under way for a run.
+CREATE = "make"
+
+_CATALOGUE, _MONITOR = "catalogue", "monitor"
 
 _Step = Callable[[DataRun], tuple[DataRun, float | None]]
 
@@ -53,6 +59,9 @@ class DataLimits:
         Files that the catalogue is given at once.
     memory : `float`
         Seconds for which the files of finished runs are remembered.
+    patience : `float`
+        Seconds for which all wait for the catalogue when it is asked about one
+        run, before others have their turn meanwhile.
     """
 
     lifetime: float = 7 * 86400.0
@@ -62,6 +71,7 @@ class DataLimits:
     courtesy: float = 3.0
     batch: int = 500
     memory: float = 30 * 86400.0
+    patience: float = 0.2
 
 
 class RunProgress:
@@ -72,6 +82,8 @@ class RunProgress:
     store : `services.streaming.data_runs.RunStore`
     catalogue : `services.streaming.catalogue.Catalogue`
     monitor : `services.streaming.monitor.Monitor`
+    calls : `services.streaming.slow_calls.SlowCalls`
+        Has the catalogue asked; one call at a time for each run.
     to_catalogue, to_monitor, closing
         Do the parts of it.
     now : callable
@@ -85,6 +97,7 @@ class RunProgress:
         store: RunStore,
         catalogue: Catalogue,
         monitor: Monitor,
+        calls: SlowCalls,
         to_catalogue: CatalogueFiles,
         to_monitor: MonitorFiles,
         closing: RunClosing,
@@ -94,12 +107,13 @@ class RunProgress:
         self._store = store
         self._catalogue = catalogue
         self._monitor = monitor
+        self._calls = calls
         self._to_catalogue = to_catalogue
         self._to_monitor = to_monitor
         self._closing = closing
         self._now = now
         self._limits = limits
-        self._failures = Failures()
+        self._failures = Failures(is_asking=calls.is_busy)
 
     @property
     def trouble(self) -> str | None:
@@ -121,8 +135,8 @@ class RunProgress:
             return patience
         dues: list[float | None] = []
         for part, step, give_up in (
-            ("catalogue", self._with_catalogue, self._closing.give_up),
-            ("monitor", self._with_monitor, self._unknown_to_monitor),
+            (_CATALOGUE, self._with_catalogue, self._closing.give_up),
+            (_MONITOR, self._with_monitor, self._unknown_to_monitor),
         ):
             run, due = self._guarded(run, part, step, give_up)
             dues.append(due)
@@ -131,10 +145,13 @@ class RunProgress:
     def _guarded(
         self, run: DataRun, part: str, step: _Step, give_up: Callable[[DataRun, str], DataRun]
     ) -> tuple[DataRun, float | None]:
-        if (wait := self._failures.wait(run.run_id, part, self._now())) > 0:
+        asked = part == _CATALOGUE and self._calls.what(run.run_id) is not None
+        if not asked and (wait := self._failures.wait(run.run_id, part, self._now())) > 0:
             return run, wait
         try:
             run, seconds = step(run)
+        except StillBusy:
+            return self._store.runs([run.run_id])[run.run_id], LOOK
         except Exception as error:
             # The step may have stored something before it failed.
             run = self._store.runs([run.run_id])[run.run_id]
@@ -164,11 +181,19 @@ class RunProgress:
     def _with_catalogue(self, run: DataRun) -> tuple[DataRun, float | None]:
         if run.closed is not None:
             return run, None
+        if self._calls.is_busy(run.run_id):
+            raise StillBusy
         if not run.dataset_created:
-            self._catalogue.create_dataset(DatasetId(run.scope, run.dataset), lifetime=self._limits.lifetime)
+            dataset, lifetime = DatasetId(run.scope, run.dataset), self._limits.lifetime
+            # Its name, too: it may be another one by the time that there is an answer.
+            self._calls.ask(
+                run.run_id,
+                f"{CREATE} {dataset}",
+                lambda: self._catalogue.create_dataset(dataset, lifetime=lifetime),
+            )
             run = replace(run, dataset_created=True)
             self._store.save(Changes(runs=[run]))
-        if self._to_catalogue.advance(run):
+        if not self._closing.is_under_way(run) and self._to_catalogue.advance(run):
             return run, 0.0
         run, seconds = self._closing.advance(run)
         if run.closed is None and (due := self._store.next_due(run.run_id)) is not None:

@@ -22,6 +22,7 @@ from services.streaming.data_intake import DataIntake, labels
 from services.streaming.data_runs import RunStore, StfFolders
 from services.streaming.monitor import Monitor
 from services.streaming.run_ends import RunEnds
+from services.streaming.slow_calls import SlowCalls, StillBusy
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +32,8 @@ _log = logging.getLogger(__name__)
 _RUNS = 500
 _EXECUTIONS = 20
 _LOOK_BACK = 3600.0
+#: What takes long, and may be under way for a run.
+_COMPARE = "compare"
 #: Seconds without a message after which the monitor is asked whether it has
 #: some that did not come here.
 _QUIET = 10.0
@@ -43,6 +46,8 @@ class DataRecovery:
     ----------
     store, intake, catalogue, monitor, folders
         What it reads, and what it tells.
+    calls : `services.streaming.slow_calls.SlowCalls`
+        Has the catalogue asked.
     containers : callable
         Returns the directories in which a run's folder may be.
     namespace : `str`
@@ -60,6 +65,7 @@ class DataRecovery:
         catalogue: Catalogue,
         monitor: Monitor,
         folders: StfFolders,
+        calls: SlowCalls,
         containers: Callable[[DataRun], Sequence[str]],
         namespace: str,
         now: Callable[[], datetime],
@@ -71,6 +77,7 @@ class DataRecovery:
         self._catalogue = catalogue
         self._monitor = monitor
         self._folders = folders
+        self._calls = calls
         self._containers = containers
         self._namespace = namespace
         self._ends = RunEnds(monitor=monitor, namespace=namespace, now=now)
@@ -152,10 +159,15 @@ class DataRecovery:
 
     def _compare(self, run: DataRun) -> None:
         """Take over what the catalogue has and we do not know, once a start."""
-        if run.run_id in self._compared or not run.dataset_created:
+        if run.run_id in self._compared or not run.dataset_created or self._calls.is_busy(run.run_id):
             return
+        dataset = DatasetId(run.scope, run.dataset)
         try:
-            there = self._catalogue.files(DatasetId(run.scope, run.dataset))
+            there = self._calls.ask(
+                f"{_COMPARE} {run.run_id}", str(dataset), lambda: self._catalogue.files(dataset)
+            )
+        except StillBusy:
+            return
         except (TemporarilyUnavailable, InvalidMessage) as error:
             _log.warning("Run %s: the catalogue cannot be compared: %s", run.run_id, error)
             return

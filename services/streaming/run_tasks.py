@@ -1,13 +1,15 @@
-"""What the processing agent needs of where it keeps the runs' tasks."""
+"""The tasks of runs, and what the processing agent needs of where it keeps them."""
 
 from __future__ import annotations
 
-__all__ = ["TaskStore"]
+__all__ = ["TaskStore", "task_of"]
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from models.streaming.tasks import RunNote, RunTask, TaskPhase
+from models.streaming.datasets import DatasetId
+from models.streaming.names import dataset_name, output_dataset_name
+from models.streaming.tasks import RunNote, RunTask, TaskPhase, TaskSpec
 
 
 class TaskStore(Protocol):
@@ -36,3 +38,16 @@ class TaskStore(Protocol):
 
     def save(self, task: RunTask) -> None:
         """Keep what became of a run that is known."""
+
+
+def task_of(run: RunTask, *, namespace: str, scope: str, nickname: str) -> TaskSpec:
+    """Return the task of a run."""
+    output = output_dataset_name(run.run_id, nickname)
+    return TaskSpec(
+        name=output,
+        run_id=run.run_id,
+        execution_id=run.execution_id,
+        input=DatasetId(scope, run.dataset or dataset_name(run.run_id)),
+        output=output,
+        namespace=namespace,
+    )

@@ -20,6 +20,7 @@ from models.streaming.datasets import DatasetId
 from models.streaming.tasks import TaskPhase, TaskSpec, TaskState
 from repos.streaming import panda_executor
 from repos.streaming.panda_client import PandaClient, PandaExited
+from repos.streaming.panda_clients import PandaClients
 from repos.streaming.panda_executor import PAYLOAD, PandaExecutor, find_task_id
 from tests.repos.streaming.panda_server import PandaServer, panda_server
 from tests.services.streaming.processing_world import RUN, World, stf_ready
@@ -55,7 +56,7 @@ def make_executor(panda: PandaServer, **more: Any) -> PandaExecutor:
     def client(directory: Path | None = None) -> PandaClient:
         return PandaClient(directory=directory, environment=environment, timeout=60.0)
 
-    return PandaExecutor(client=client(), submitter=client, **more)
+    return PandaExecutor(clients=PandaClients(client), **more)
 
 
 def sandbox(panda: PandaServer) -> dict[str, tuple[int, str]]:
@@ -185,7 +186,7 @@ def test_without_a_valid_token_it_is_tried_again(panda: PandaServer, tmp_path: P
     def client(directory: Path | None = None) -> PandaClient:
         return PandaClient(directory=directory, environment=environment, timeout=60.0)
 
-    executor = PandaExecutor(client=client(), submitter=client)
+    executor = PandaExecutor(clients=PandaClients(client))
     panda.away = True
     with pytest.raises(TemporarilyUnavailable, match=r"ended with 255: .*Failed to get Auth configuration"):
         executor.status("1")
@@ -201,7 +202,7 @@ def test_ends_of_prun_that_say_nothing_of_the_task(code: int, monkeypatch: pytes
 
     client = PandaClient()
     monkeypatch.setattr(client, "ask", ask)
-    executor = PandaExecutor(client=client, submitter=lambda directory: client)
+    executor = PandaExecutor(clients=PandaClients(lambda directory: client))
     with pytest.raises(TemporarilyUnavailable, match="no token"):
         executor.submit(TASK)
 
@@ -232,6 +233,46 @@ def test_an_end_does_not_wait_for_panda(panda: PandaServer, monkeypatch: pytest.
     assert not release.is_set() and not asker.is_alive()
     release.set()
     assert "process ended" in str(errors[0])
+
+
+def test_a_question_that_hangs_holds_up_no_other(
+    executor: PandaExecutor, panda: PandaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three at once, one is not answered before the others are."""
+    plain, asked, release = PandaServer.answer, threading.Event(), threading.Event()
+
+    def answer(server: PandaServer, endpoint: str, what: Any) -> tuple[bool, str, Any]:
+        if what == {"task_id": "1"}:
+            asked.set()
+            assert release.wait(60)
+        return plain(server, endpoint, what)
+
+    monkeypatch.setattr(PandaServer, "answer", answer)
+    states: list[TaskState] = []
+    asker = threading.Thread(target=lambda: states.append(executor.status("1")))
+    asker.start()
+    assert asked.wait(60)
+    assert executor.status("2") is TaskState.RUNNING
+    assert executor.submit(TASK) == "5001"
+    assert not states
+    release.set()
+    asker.join(60)
+    assert states == [TaskState.RUNNING]
+
+
+def test_processes_are_not_more_than_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    clients = PandaClients()
+    closed: list[PandaClient] = []
+    monkeypatch.setattr(PandaClient, "close", lambda client: closed.append(client))
+    with clients.one() as first, clients.one() as second:
+        assert first is not second
+    assert closed == [first]
+    with clients.one() as again, clients.one(Path()) as other:
+        assert again is second
+        clients.close()
+        assert set(closed) == {first, second, other}
+    with pytest.raises(TemporarilyUnavailable), clients.one():
+        pass
 
 
 def test_a_server_that_hangs(panda: PandaServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -142,8 +142,11 @@ class FaultyCatalogue(EmbeddedCatalogue):
         self.refuses_datasets = False
         self.closings: list[str] = []
         self.batches: list[int] = []
+        #: Called with what is asked of which dataset; may not return for long.
+        self.hangs: Callable[[str, str], object] = lambda what, dataset: None
 
     def create_dataset(self, dataset: DatasetId, *, lifetime: float) -> None:
+        self.hangs("create_dataset", dataset.name)
         if dataset.name in self.away:
             raise TemporarilyUnavailable("the catalogue answers 500")
         if self.refuses_datasets:
@@ -151,6 +154,7 @@ class FaultyCatalogue(EmbeddedCatalogue):
         super().create_dataset(dataset, lifetime=lifetime)
 
     def add_files(self, dataset: DatasetId, files: Sequence[CatalogueFile]) -> None:
+        self.hangs("add_files", dataset.name)
         if dataset.name in self.away:
             raise TemporarilyUnavailable("the catalogue answers 500")
         self.batches.append(len(files))
@@ -160,6 +164,7 @@ class FaultyCatalogue(EmbeddedCatalogue):
         super().add_files(dataset, files)
 
     def close_dataset(self, dataset: DatasetId) -> None:
+        self.hangs("close_dataset", dataset.name)
         if dataset.name in self.away:
             raise TemporarilyUnavailable("the catalogue answers 500")
         self.closings.append(dataset.name)
@@ -179,7 +184,7 @@ class DataWorld:
         self.monitor = FakeMonitor()
         self.catalogue = FaultyCatalogue(self.engine)
         self.store = DataStore(self.engine, namespace=NAMESPACE, agent=f"data.{NAMESPACE}")
-        self.limits = DataLimits(**{"deadline": 60.0, **limits})
+        self.limits = DataLimits(**{"deadline": 60.0, "patience": 600.0, **limits})
         self.messages: list[Message] = []
         self.agent = self.restart()
 

@@ -17,7 +17,8 @@ from models.streaming.names import stf_filename
 from models.streaming.tasks import JobChanges, JobRecord, RunTask, TaskSpec, TaskState
 from repos.streaming.database import create_streaming_engine
 from repos.streaming.task_store import TaskStore
-from services.streaming.processing_agent import ProcessingAgent, ProcessingLimits
+from services.streaming.processing_agent import ProcessingAgent
+from services.streaming.task_attendance import ProcessingLimits
 
 NAMESPACE = "test-user"
 RUN = "100010"
@@ -146,7 +147,7 @@ class World:
         self.monitor = PlainMonitor()
         self.executor = PlainExecutor()
         self.time = datetime(2026, 5, 1, tzinfo=UTC)
-        self.limits = ProcessingLimits(**{"poll_interval": 10.0, **limits})
+        self.limits = ProcessingLimits(**{"poll_interval": 10.0, "patience": 600.0, **limits})
         self._engine = create_streaming_engine(f"sqlite:///{directory}/agent.sqlite3")
         self.store = TaskStore(self._engine, namespace=NAMESPACE, now=lambda: self.time)
         self.agent = self.new_agent()

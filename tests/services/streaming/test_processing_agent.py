@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +14,9 @@ from models.errors import InvalidConfiguration, InvalidMessage, TemporarilyUnava
 from models.streaming.datasets import DatasetId
 from models.streaming.messages import StartRun
 from models.streaming.monitoring import AgentState, StfStatus
-from models.streaming.tasks import TaskPhase, TaskState
+from models.streaming.tasks import TaskPhase, TaskSpec, TaskState
 from services.streaming import task_following
+from tests.repos.streaming.executing import until
 from tests.services.streaming.processing_world import (
     COMMON,
     EXECUTION,
@@ -388,6 +391,43 @@ def test_one_run_in_trouble_holds_up_no_other(world: World) -> None:
     world.executor.add("1", 1, "finished")
     world.advance(60)
     assert world.monitor.statuses() == {1: "processed"}
+
+
+@pytest.mark.parametrize("call", ["submit", "status", "jobs"])
+def test_an_executor_that_does_not_answer_for_one_run_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    world = World(tmp_path, patience=0.0)
+    entered, opened = threading.Event(), threading.Event()
+    plain = getattr(world.executor, call)
+
+    def hang(task: TaskSpec | str, **named: Any) -> Any:
+        if (task.run_id == RUN) if isinstance(task, TaskSpec) else (task == "501"):
+            entered.set()
+            assert opened.wait(60)
+        return plain(task, **named)
+
+    monkeypatch.setattr(world.executor, call, hang)
+    other = {"run_id": "100011", "execution_id": "other-0002"}
+    world.monitor.add_files(1)
+    world.agent.receive([stf_ready()])
+    until(lambda: world.agent.advance() is not None and entered.is_set(), 60)
+    world.agent.receive([stf_ready(**other), end_run(1)])
+    world.monitor.add_files(2, run="100011")
+
+    def processing(*sequences: int) -> bool:
+        world.time += timedelta(seconds=1)
+        world.agent.advance()
+        return all(world.monitor.statuses()[number] == "processing" for number in sequences)
+
+    until(lambda: processing(2), 60)
+    assert world.monitor.statuses()[1] == "registered"
+    assert world.run.attempts == 0, "nothing has failed"
+    opened.set()
+    until(lambda: processing(1), 60)
+    assert sorted(task.run_id for task in world.executor.submitted) == [RUN, "100011"]
+    assert world.run.total_files == 1, "what was told meanwhile is kept"
+    world.agent.finish(60.0)
 
 
 @pytest.mark.parametrize("error", [ValueError("no number"), InvalidMessage("no such thing"), KeyError()])
