@@ -7,6 +7,7 @@ from __future__ import annotations
 import signal
 import urllib.request
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -79,9 +80,13 @@ def test_worker_gives_signs_of_life_for_a_visit_that_takes_long(scene: Scene, tm
     with Gate(tmp_path) as gate:
         group = scene.add(gate.step)
         scene.until(lambda: scene.state(group) == "running")
-        for _ in range(3):
-            silence = scene.silence()
-            scene.until(lambda before=silence: scene.silence() < before)
+        silences = [scene.silence()]
+
+        def signs() -> int:
+            silences.append(scene.silence())
+            return sum(later < earlier for earlier, later in pairwise(silences))
+
+        scene.until(lambda: signs() >= 3)
         assert scene.pending() == [1]
     scene.until(lambda: scene.state(group) == Result.PROCESSED)
     scene.until(lambda: scene.pending() == [])
