@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ import stomp
 from app.demo.program import Program
 from app.demo.service_process import free_port
 from benchmarks.scene import PROJECT
-from models.streaming.messages import RUN_TOPIC
+from models.streaming.messages import COMMAND_QUEUE, RUN_TOPIC, Command
 from simulator.servers.activemq import ActiveMQServer
 
 #: Where the agents' scripts are.
@@ -47,6 +47,10 @@ class Listener(stomp.ConnectionListener):
         self._connection.connect(broker.user, broker.password, wait=True)
         self._connection.subscribe(RUN_TOPIC, id="1", ack="auto")
 
+    def command(self, command: Command) -> None:
+        """Send a command."""
+        self._connection.send(COMMAND_QUEUE, command.to_text(), headers={"persistent": "true"})
+
     def on_message(self, frame: stomp.utils.Frame) -> None:
         """Keep a message."""
         self.heard.append(json.loads(frame.body))
@@ -61,19 +65,19 @@ class Listener(stomp.ConnectionListener):
 
 
 class AgentProcess:
-    """An agent's script, started again whenever it has died.
+    """An agent, started again whenever it has died.
 
     Parameters
     ----------
-    script : `str`
-        Its file in ``agents/``.
+    arguments : sequence of `str`
+        What the interpreter is given.
     environment : mapping [`str`, `str`]
     log : `pathlib.Path`
     """
 
-    def __init__(self, script: str, *, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, arguments: Sequence[str], *, environment: Mapping[str, str], log: Path) -> None:
         self.log = log
-        self._script = PROJECT / "agents" / script
+        self._arguments = arguments
         self._environment = dict(environment)
         self.kills = 0
         self.process = self._start()
@@ -110,7 +114,7 @@ class AgentProcess:
     def _start(self) -> subprocess.Popen[bytes]:
         with open(self.log, "ab") as output:
             return subprocess.Popen(
-                [sys.executable, str(self._script), "-v"],
+                [sys.executable, *self._arguments],
                 env=self._environment,
                 cwd=self.log.parent,
                 stdin=subprocess.DEVNULL,
@@ -166,8 +170,7 @@ class AgentScene:
         self.monitor = self.start_monitor()
         self.monitor.wait_until(self.monitor_answers)
         agents = [
-            AgentProcess(script, environment=self.environment, log=self.root / f"{Path(script).stem}.log")
-            for script in AGENTS
+            self._start([str(PROJECT / "agents" / script), "-v"], name=Path(script).stem) for script in AGENTS
         ]
         try:
             self.wait_until(lambda: self._ready() >= len(agents), "the agents are ready")
@@ -176,6 +179,20 @@ class AgentScene:
             for agent in agents:
                 agent.stop()
             self.monitor.stop()
+
+    @contextmanager
+    def taking_commands(self) -> Iterator[AgentProcess]:
+        """Have a data acquisition follow commands; yields it."""
+        ready = self._ready()
+        daq = self._start(["-m", "app.cli", "daq"], name="daq")
+        try:
+            self.wait_until(lambda: self._ready() > ready, "the data acquisition is ready")
+            yield daq
+        finally:
+            daq.stop()
+
+    def _start(self, arguments: Sequence[str], *, name: str) -> AgentProcess:
+        return AgentProcess(arguments, environment=self.environment, log=self.root / f"{name}.log")
 
     def start_monitor(self) -> Program:
         """Start the monitor, on the same port each time."""
@@ -217,6 +234,7 @@ class AgentScene:
             time.sleep(pause)
 
     def monitor_answers(self) -> bool:
+        """Say whether the monitor can be asked."""
         try:
             return httpx.get(f"{self.monitor_url}/health", timeout=2.0, trust_env=False).is_success
         except httpx.TransportError:

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from benchmarks.agent_scene import AgentScene, Listener
 from benchmarks.bar import Bar, at_least, at_most, none_of, say
 from benchmarks.scene import PROJECT
 from benchmarks.streaming_schemas import faults as faults_of
+from models.streaming.messages import RunWorkflow
 from simulator.servers.everything import ServerSet
 
 #: Files of the run in which agents are killed, and how often each is.
@@ -29,6 +31,7 @@ _KILLS = 20
 #: between two deaths of an agent.
 _GAP = 0.3
 _BETWEEN = (1.0, 4.0)
+_BETWEEN_DAQS = (2.0, 6.0)
 #: Ticks of a run of three files, and of one of two files in each of two
 #: periods; both from the description of the system in the field.
 _THREE = [5, 13.1, 14.2, 16.4, 18.6, 18.8]
@@ -87,7 +90,7 @@ def stf_messages(scratch: Path) -> Iterator[Bar]:
 
 
 def agent_deaths(scratch: Path) -> Iterator[Bar]:
-    """Both agents are killed again and again while a run goes on."""
+    """Data acquisition and agents are killed again and again in a run."""
     with ServerSet() as servers:
         listener = Listener(servers.activemq)
         witness = scratch / "witness"
@@ -98,14 +101,19 @@ def agent_deaths(scratch: Path) -> Iterator[Bar]:
             PP_PAYLOAD="sh -c 'cp $SWF_STF_FILE . && date >> $PP_WITNESS/$SWF_STF_NAME'",
             PP_WITNESS=str(witness),
         )
-        with scene.running() as agents:
+        with scene.running() as agents, scene.taking_commands() as daq:
             begin = time.monotonic()
-            daq = scene.take_data("--stf-count", str(_FILES), "--stf-interval", str(_GAP))
+            params = {"stf_count": _FILES, "stf_interval": _GAP}
+            listener.command(
+                RunWorkflow(namespace=scene.namespace, workflow_name="prompt_processing", params=params)
+            )
             killers = [
-                agent.kill_now_and_then(_KILLS, between=_BETWEEN, seed=number)
-                for number, agent in enumerate(agents)
+                agent.kill_now_and_then(_KILLS, between=between, seed=number)
+                for number, (agent, between) in enumerate(
+                    ((agents[0], _BETWEEN), (agents[1], _BETWEEN), (daq, _BETWEEN_DAQS))
+                )
             ]
-            daq.process.wait(600.0)
+            scene.wait_until(lambda: _finished(scene), "the execution is over", 900.0)
             say(f"the run took {time.monotonic() - begin:.0f} s")
             for killer in killers:
                 killer.join()
@@ -113,7 +121,8 @@ def agent_deaths(scratch: Path) -> Iterator[Bar]:
             scene.wait_until(lambda: _statuses(scene)["processed"] >= _FILES, "all is processed", 300.0)
             scene.wait_until(lambda: not _open_datasets(scene), "the dataset is closed")
             time.sleep(5.0)  # Whatever is done twice has time to show.
-            yield from _after_the_deaths(scene, listener, [agent.kills for agent in agents])
+            yield from _after_the_deaths(scene, listener, [agent.kills for agent in (*agents, daq)])
+            yield from _after_the_deaths_of_the_daq(scene, listener)
         listener.close()
 
 
@@ -147,7 +156,7 @@ def deaths_while_telling(scratch: Path) -> Iterator[Bar]:
 
 
 def _after_the_deaths(scene: AgentScene, listener: Listener, killed: list[int]) -> Iterator[Bar]:
-    kills = "killed " + " and ".join(map(str, killed)) + " times"
+    kills = "killed " + ", ".join(map(str, killed)) + " times"
     yield none_of("agents killed: files not registered once in the monitor", _miscounted(scene), kills)
     yield none_of("agents killed: files not catalogued once", _miscatalogued(scene))
     yield none_of("agents killed: files not processed once", _misprocessed(scene), _repeated(scene))
@@ -161,6 +170,46 @@ def _after_the_deaths(scene: AgentScene, listener: Listener, killed: list[int]) 
     status = scene.get("workflow-executions", namespace=scene.namespace)[0]["status"]
     yield none_of("agents killed: execution completed", [] if status == "completed" else [status])
     yield none_of("agents killed: messages that break their schema", _against_schema(listener))
+
+
+def _after_the_deaths_of_the_daq(scene: AgentScene, listener: Listener) -> Iterator[Bar]:
+    """What was said, against what there is: the same may be said again."""
+    said: dict[tuple[str, float], set[str]] = {}
+    for message in listener.heard:
+        if "simulation_tick" in message:
+            key = message["msg_type"], message["simulation_tick"]
+            said.setdefault(key, set()).add(json.dumps(message, sort_keys=True))
+    wrong = [f"{kind} at {tick}" for (kind, tick), texts in said.items() if len(texts) > 1]
+    again = f"{len(listener.heard)} heard"
+    yield none_of("daq killed: messages that were said in two ways", wrong, again)
+    once = [json.loads(min(texts)) for texts in said.values()]
+    sequences = [message["sequence"] for message in once if message["msg_type"] == "stf_gen"]
+    gaps = [str(number) for number in set(sequences) ^ set(range(1, _FILES + 1))]
+    yield none_of("daq killed: announced files that are not 1 to the last", gaps)
+    kinds = Counter(message["msg_type"] for message in once)
+    wanted = {"run_imminent": 1, "start_run": 1, "stf_gen": _FILES, "end_run": 1}
+    yield none_of(
+        "daq killed: messages not once in the run",
+        [f"{k}: {n}" for k, n in kinds.items() if wanted.get(k) != n],
+    )
+    ends = [message["total_stf_files"] for message in once if message["msg_type"] == "end_run"]
+    yield none_of("daq killed: end_run of all files", [] if ends == [_FILES] else ends)
+    files = {path.name: path.read_bytes() for path in (scene.root / "stf").glob("*/*.stf")}
+    wrong = [
+        message["filename"]
+        for message in once
+        if message["msg_type"] == "stf_gen"
+        and message["checksum"] != f"{zlib.adler32(files.pop(message['filename'], b'')):08x}"
+    ]
+    yield none_of("daq killed: files that are not as announced", [*wrong, *files])
+    for what in ("runs", "workflow-executions"):
+        found = len(scene.get(what))
+        yield Bar(f"daq killed: {what}", found, "== 1", found == 1)
+
+
+def _finished(scene: AgentScene) -> bool:
+    executions = scene.get("workflow-executions", namespace=scene.namespace)
+    return bool(executions) and executions[0]["status"] not in ("pending", "running")
 
 
 def run_testbed(directory: Path, *options: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,37 @@ def test_a_signal_ends_a_run_cleanly(place: Place, number: signal.Signals) -> No
     (agent,) = place.store.agents.listed(instance_name=first["sender"]).items
     assert (agent["status"], agent["operational_state"]) == ("EXITED", "EXITED")
     assert (agent["agent_type"], agent["namespace"]) == ("DAQ_Simulator", place.namespace)
+
+
+@pytest.mark.servers
+@pytest.mark.slow
+def test_a_run_goes_on_after_its_process_was_killed(place: Place) -> None:
+    process = place.start()
+    quick = dict.fromkeys(("no_beam_not_ready_delay", "beam_not_ready_delay", "beam_ready_delay"), 0)
+    place.command(
+        "run_workflow",
+        workflow_name="prompt_processing",
+        config=None,
+        params={**quick, "stf_count": 6, "stf_interval": 0.3, "beam_not_ready_end_delay": 0},
+    )
+    bodies = place.until("stf_gen")
+    process.kill()
+    process.communicate()
+    process = place.start()
+    bodies += place.until("end_run")
+    # What the broker had not confirmed is said again, in the same words.
+    once = [json.loads(text) for text in dict.fromkeys(json.dumps(body) for body in bodies)]
+    kinds = [body["msg_type"] for body in once]
+    assert kinds == ["run_imminent", "start_run", *["stf_gen"] * 6, "end_run"]
+    assert [body["sequence"] for body in once if "sequence" in body] == [1, 2, 3, 4, 5, 6]
+    assert len({(body["run_id"], body["execution_id"], body["sender"]) for body in once}) == 1
+    assert [body["simulation_tick"] for body in once][:4] == pytest.approx([0, 1.1, 2.2, 2.7])
+    deadline = time.monotonic() + 60
+    while (execution := place.store.executions.get(once[0]["execution_id"]) or {})["status"] != "completed":
+        assert time.monotonic() < deadline, execution
+        time.sleep(0.05)
+    (agent,) = place.store.agents.listed(agent_type="DAQ_Simulator").items
+    assert agent["instance_name"] == once[0]["sender"]
 
 
 @pytest.mark.servers

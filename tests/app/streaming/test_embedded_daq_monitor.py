@@ -49,7 +49,10 @@ def test_an_execution_from_begin_to_end(store: MonitorStore, monitor: EmbeddedDa
     (state,) = store.run_states.find()
     assert (state["phase"], state["state"], state["substate"]) == ("initializing", "imminent", "preparing")
     assert state["metadata"]["execution_id"] == "w-alice-0001"
+    assert not monitor.is_over("w-alice-0001")
+    assert not monitor.is_over("unknown")
     monitor.end_execution("w-alice-0001", ExecutionStatus.FAILED, end_time=NOW)
+    assert monitor.is_over("w-alice-0001")
     monitor.end_execution("w-alice-0001", ExecutionStatus.COMPLETED, end_time=NOW)
     row = store.executions.get("w-alice-0001")
     assert row is not None and row["status"] == "failed"

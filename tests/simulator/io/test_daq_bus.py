@@ -81,6 +81,20 @@ def test_messages_arrive_in_order(activemq: ActiveMQServer, tls: bool) -> None:
 
 
 @pytest.mark.servers
+def test_who_keeps_messages_hears_when_the_broker_has_them(activemq: ActiveMQServer) -> None:
+    destination = f"/queue/{unique_name()}"
+    confirmed: list[int] = []
+    bus = StompDaqBus(address(activemq))
+    for number in range(3):
+        bus.send(destination, str(number), confirmed=lambda number=number: confirmed.append(number))
+    assert confirmed == []
+    with started(bus):
+        assert bus.flush(60) == 0
+        # No later than that.
+        assert confirmed == [0, 1, 2]
+
+
+@pytest.mark.servers
 def test_what_cannot_be_taken_is_handed_over_again(activemq: ActiveMQServer) -> None:
     destination = f"/queue/{unique_name()}"
     listener = Listener(address(activemq), destination)

@@ -88,6 +88,23 @@ def test_a_run_at_our_monitor(ours: Ours) -> None:
     assert (row["status"], row["end_time"]) == ("terminated", NOW)
 
 
+@pytest.mark.parametrize(
+    "status", [status for status in ExecutionStatus if status not in ("pending", "running")]
+)
+def test_whether_an_execution_is_over(ours: Ours, status: ExecutionStatus) -> None:
+    monitor = ours.monitor
+    key = monitor.define_workflow("w", "1.0", definition="", parameter_values={}, created_by="alice")
+    monitor.begin_execution(execution(definition=key))
+    assert not monitor.is_over("prompt_processing-alice-0001")
+    monitor.end_execution("prompt_processing-alice-0001", status, end_time=NOW)
+    assert monitor.is_over("prompt_processing-alice-0001")
+
+
+def test_it_is_not_known_whether_an_execution_that_is_not_there_is_over(ours: Ours) -> None:
+    with pytest.raises(TemporarilyUnavailable):
+        ours.monitor.is_over("prompt_processing-alice-0001")
+
+
 def test_an_execution_that_failed_stays_failed(ours: Ours) -> None:
     monitor = ours.monitor
     key = monitor.define_workflow("w", "1.0", definition="", parameter_values={}, created_by="alice")
