@@ -29,6 +29,7 @@ _COMMANDS = {
     "mcp": "mcp",
     "create-central": "create_central",
     "status": "status",
+    "outbox": "outbox",
     "check": "check",
 }
 
@@ -56,7 +57,10 @@ def build(names: Iterable[str]) -> typer.Typer:
         module = f"app.commands.{_COMMANDS[name]}"
         if importlib.util.find_spec(module) is not None:
             command = getattr(importlib.import_module(module), _COMMANDS[name])
-            app.command(name)(command)
+            if isinstance(command, typer.Typer):
+                app.add_typer(command, name=name)
+            else:
+                app.command(name)(command)
     return app
 
 

@@ -99,6 +99,7 @@ class OutboxDrain:
         self._thread = threading.Thread(target=self._watch, name="outbox", daemon=True)
         self._store_trouble: str | None = None
         self._orphans: set[str] = set()
+        self._refused: Mapping[str, int] = {}
 
     def start(self) -> None:
         """Begin; what earlier processes left is sent first."""
@@ -133,8 +134,10 @@ class OutboxDrain:
         for lane in self._lanes.values():
             if lane.trouble:
                 reasons.append(f"{lane.topic}: {lane.trouble}")
-            if lane.refused:
-                reasons.append(f"{lane.topic}: {lane.refused} messages were refused and are set aside")
+        reasons += [
+            f"{count} messages of kind {kind} were refused and are set aside"
+            for kind, count in sorted(self._refused.items())
+        ]
         return "; ".join(reasons) or None
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -149,10 +152,20 @@ class OutboxDrain:
         except TemporarilyUnavailable:
             return {}
 
+    def recount(self) -> None:
+        """Count again what is set aside: refusals of this process, of others
+        and of earlier ones, and what people have put back.
+        """
+        # Whatever is wrong with the store is told by those who need it.
+        with suppress(Exception):
+            self._refused = dict(self._store.count_refused())
+
     def _watch(self) -> None:
+        self.recount()
         while not self._stop.is_set():
             # Not all processes at the same moment.
-            self._wake.wait(self._sweep * random.uniform(0.75, 1.25))
+            if not self._wake.wait(self._sweep * random.uniform(0.75, 1.25)):
+                self.recount()
             self._wake.clear()
             self._look()
         # What came while this was told to end.
@@ -212,7 +225,6 @@ class _Lane:
         self._kind = kind
         self.topic = topic
         self.trouble: str | None = None
-        self.refused = 0
         self._ready = threading.Event()
         self._ending = False
         self._leased: list[int] = []
@@ -319,7 +331,7 @@ class _Lane:
             reason,
         )
         self._store.refuse(stored.id, reason)
-        self.refused += 1
+        self._drain.recount()
 
     def _renew(self) -> None:
         if time.monotonic() - self._renewed > _RENEW:

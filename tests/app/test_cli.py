@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-COMMANDS = ["demo", "serve", "init", "create-central", "status", "check"]
+COMMANDS = ["demo", "serve", "init", "create-central", "status", "outbox", "check"]
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -64,13 +64,17 @@ def _commands(text: str) -> Iterator[list[str]]:
 
 @pytest.fixture(scope="module")
 def options() -> dict[str, set[str]]:
-    """Options of each command that this version has."""
-    group = typer.main.get_command(build(_COMMANDS))
-    commands: dict[str, Any] = group.commands  # type: ignore[attr-defined]
-    return {
-        name: {"--help", *(o for p in command.params for o in (*p.opts, *p.secondary_opts))}
-        for name, command in commands.items()
-    }
+    """Options of each command that this version has, those in groups as
+    ``group command``.
+    """
+
+    def of(group: Any, prefix: str = "") -> Iterator[tuple[str, set[str]]]:
+        for name, command in group.commands.items():
+            own = {o for p in command.params for o in (*p.opts, *p.secondary_opts)}
+            yield f"{prefix}{name}", {"--help", *own}
+            yield from of(command, f"{prefix}{name} ") if hasattr(command, "commands") else ()
+
+    return dict(of(typer.main.get_command(build(_COMMANDS))))
 
 
 @_PAGE
@@ -82,10 +86,11 @@ def test_commands_and_options_exist(page: Path, options: dict[str, set[str]]) ->
     for words in calls:
         if not words:
             continue
-        assert words[0] in options, f"{page.name} runs `prompt-processing {' '.join(words)}`"
+        command = next((c for c in (" ".join(words[:2]), words[0]) if c in options), None)
+        assert command is not None, f"{page.name} runs `prompt-processing {' '.join(words)}`"
         for word in words[1:]:
             if word.startswith("-"):
-                assert word.partition("=")[0] in options[words[0]], f"{page.name}: {words}"
+                assert word.partition("=")[0] in options[command], f"{page.name}: {words}"
 
 
 @_PAGE

@@ -12,10 +12,12 @@ import sqlalchemy as sa
 
 from models.errors import TemporarilyUnavailable
 from models.events import ACKNOWLEDGED, ALERT, BUTLER_WRITER, Delivery, OutboxMessage
+from models.held_messages import Selection
 from models.outcomes import Result, VisitOutcome
 from repos.ledger import Ledger
 from repos.ledger_database import create_ledger_engine
 from repos.outbox import Outbox
+from repos.outbox_desk import OutboxDesk
 from services import outbox as module
 from services.outbox import OutboxDrain
 from tests.repos.test_ledger import DAY, DEPLOYMENT, make_visit
@@ -140,24 +142,34 @@ def test_a_missing_topic_holds_up_no_other(house: House) -> None:
     until(lambda: house.writer.payloads("old") == [b"1", b"2"])
 
 
-def test_what_is_refused_is_set_aside(
-    house: House, engine: sa.Engine, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_is_refused_is_set_aside(house: House, caplog: pytest.LogCaptureFixture) -> None:
     house.writer.refuses.add(b"2")
     house.drain.start()
     house.finish(b"1", b"2", b"3")
     until(lambda: house.writer.payloads() == [b"1", b"3"])
     until(lambda: house.drain.counts() == {"waiting": {}, "refused": {BUTLER_WRITER: 1}})
     assert "too large" in caplog.text
-    assert "t: 1 messages were refused" in (house.drain.trouble or "")
-    # As docs/operations.md says.
+    until(lambda: house.drain.trouble == "1 messages of kind butler-writer were refused and are set aside")
+
+
+def test_what_is_put_back_is_sent_and_complained_of_no_more(house: House, engine: sa.Engine) -> None:
+    house.writer.refuses.add(b"2")
+    house.drain = OutboxDrain(store=house.store, senders={BUTLER_WRITER: house.writer}, sweep=0.05)
+    house.finish(b"1", b"2", b"3")
+    house.drain.start()
+    until(lambda: "refused" in (house.drain.trouble or ""))
     house.writer.refuses.clear()
-    with engine.begin() as connection:
-        connection.execute(
-            sa.text("UPDATE outbox SET refused = NULL, owner = NULL WHERE refused IS NOT NULL")
-        )
-    house.drain.wake()
+    # By another process, which wakes nobody.
+    assert OutboxDesk(engine).requeue(Selection()) == 1
     until(lambda: house.writer.payloads() == [b"1", b"3", b"2"])
+    until(lambda: house.drain.trouble is None)
+
+
+def test_what_was_refused_long_ago_is_still_said(house: House) -> None:
+    house.finish(b"1")
+    house.store.refuse(house.store.pending()[0].id, "too large")
+    house.drain.start()
+    until(lambda: "1 messages of kind butler-writer were refused" in (house.drain.trouble or ""))
 
 
 def test_messages_that_nobody_sends_stay(engine: sa.Engine, caplog: pytest.LogCaptureFixture) -> None:
