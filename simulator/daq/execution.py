@@ -162,31 +162,23 @@ class Executor:
             messages=counts,
         )
 
-    def give_up(self, keeper: RunKeeper, reason: str, *, folder: Path = _NOWHERE) -> DaqResult:
+    def give_up(self, keeper: RunKeeper, reason: str) -> None:
         """End a run that was interrupted and cannot be gone on with; all that
         there is of it by now stays.
         """
         record = keeper.record
-        messages = Counter[str]()
         _log.error("Execution %s cannot be gone on with: %s", record.execution_id, reason)
         if record.progress.told and record.progress.ended is None:
             keeper.tell(_end_of(record), record.progress.model_copy(update={"ended": Ending.FAILED}))
-            messages["end_run"] += 1
-        return self._finish(
-            keeper,
-            Ending.FAILED,
-            folder=folder,
-            unsent=0,
-            error=reason,
-            simulated=record.progress.clock,
-            messages=messages,
-        )
+        self.conclude(keeper, Ending.FAILED, error=reason)
 
-    def conclude(self, keeper: RunKeeper, ending: Ending, *, folder: Path) -> DaqResult:
+    def conclude(
+        self, keeper: RunKeeper, ending: Ending, *, error: str | None = None, folder: Path = _NOWHERE
+    ) -> DaqResult:
         """End the execution of a run of which nothing is left to be told."""
         simulated = keeper.record.progress.clock
         return self._finish(
-            keeper, ending, folder=folder, unsent=0, error=None, simulated=simulated, messages={}
+            keeper, ending, folder=folder, unsent=0, error=error, simulated=simulated, messages={}
         )
 
     def _finish(

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 __all__ = ["STANDBY_REASON", "RunProcess"]
 
-import json
-import logging
 import math
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -35,9 +33,7 @@ from simulator.daq.control import Control
 from simulator.daq.identity import RunIdentity
 from simulator.daq.progress import BEGINNING, CannotGoOn, Ending, Pause, Progress
 from simulator.daq.states import Readiness, State, StateMachine
-from simulator.daq.stf_files import StfFolder
-
-_log = logging.getLogger(__name__)
+from simulator.daq.stf_files import StfFolder, as_announced_by, stf_content
 
 #: Seconds that every message costs.
 _BROADCAST_TIME = 0.1
@@ -206,29 +202,14 @@ class RunProcess:
             message = self._message(StfGen, filename=name, sequence=sequence, **self._state())
             found, self._found = self._found, None
             if found is not None:
-                message = self._as_written(message, found)
-            written = self._folder.write(name, _content(message))
+                message = as_announced_by(message, found)
+            written = self._folder.write(name, stf_content(message))
             self._tell(message.model_copy(update=written._asdict()), files=sequence)
         yield self._env.timeout(_BROADCAST_TIME)
         yield self._env.timeout(self._parameters.stf_generation_time)
 
     def _next_name(self, progress: Progress) -> str:
         return stf_filename(self._identity.run_id, progress.files + 1)
-
-    def _as_written(self, message: RunMessage, content: bytes) -> RunMessage:
-        """Return a file's message such that its content stays what it is:
-        others may have read it.
-        """
-        try:
-            again = message.model_copy(update={"timestamp": json.loads(content)["timestamp"]})
-        except (ValueError, KeyError, TypeError):
-            again = message
-        if _content(again) == content:
-            return again
-        _log.error(
-            "%s in %s is not of this run; it is replaced.", self._next_name(self._progress), self.folder
-        )
-        return message
 
     def _hold(self) -> _Events:
         """Stand still if an operator wants it."""
@@ -314,8 +295,3 @@ class RunProcess:
                 f"and is now due at {now} s with {self._progress.files}"
             )
         self._progress = past
-
-
-def _content(message: RunMessage) -> bytes:
-    """Return what the file of a message holds."""
-    return json.dumps({k: v for k, v in message.to_body().items() if k != "sender"}).encode()

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from models.errors import TemporarilyUnavailable
 from models.streaming.daq import DaqWorkflow
@@ -27,6 +28,7 @@ from simulator.daq.reporting import HEARTBEAT, Reporter
 from simulator.daq.standing import Standing
 
 _log = logging.getLogger(__name__)
+_R = TypeVar("_R")
 #: Seconds that a run has to come to its end when the runner does.
 _PATIENCE = 60.0
 
@@ -80,6 +82,7 @@ class DaqRunner:
         self._agent_type = agent_type
         self._changed = threading.Condition()
         self._current: tuple[RunKeeper, Control] | None = None
+        self._interrupted: tuple[RunKeeper, Control] | None = None
         self._reserved = False
         self._stop_all = threading.Event()
         self._worker: threading.Thread | None = None
@@ -103,7 +106,15 @@ class DaqRunner:
         )
         self._registrar = Registrar(monitor=monitor, user=user)
         self._executor = Executor(bus=bus, reporter=self._reporter, user=user, on_message=on_message)
-        self._continuation = Continuation(executor=self._executor, registrar=self._registrar, monitor=monitor)
+        self._continuation = Continuation(
+            executor=self._executor,
+            registrar=self._registrar,
+            reporter=self._reporter,
+            monitor=monitor,
+            journal=self._journal,
+            sender=self._sender,
+            keep=self._keeper,
+        )
         self._desk: CommandDesk | None = None
         if load is not None:
             self._desk = CommandDesk(
@@ -140,17 +151,24 @@ class DaqRunner:
         """Connect and give signs of life, and follow commands if it is to.
         What the last process left is taken up.
         """
-        self._take_up()
+        self._interrupted = self._continuation.take_up()
+        if self._interrupted is not None:
+            keeper, _ = self._interrupted
+            # Its messages stay those of one sender, which others know to be alive.
+            self._standing.keep_name(keeper.record.sender)
+            self._reserved = True
+            self._current = self._interrupted
+            self._become(AgentState.PROCESSING)
         if self._desk is not None:
             self._bus.subscribe(COMMAND_QUEUE, self._desk.receive)
         self._reporter.start()
         self._bus.start()
         if self._desk is None:
             return
-        if self._current is None:
+        if self._interrupted is None:
             self._become(AgentState.READY)
         else:
-            self._work(self._go_on, *self._current)
+            self._work(self._go_on, *self._interrupted)
         # It may take a monitor that is away some time.
         threading.Thread(target=self._desk.follow_the_rest, name="daq-past", daemon=True).start()
 
@@ -158,7 +176,7 @@ class DaqRunner:
         """Run a workflow; returns when it is over.
 
         If the last process left a run of the same workflow, that is gone on
-        with; one of another is ended.
+        with; one of another, or one that was to end, is ended.
 
         Raises
         ------
@@ -167,11 +185,16 @@ class DaqRunner:
         models.errors.InvalidMessage
             Raised if the monitor refuses.
         """
-        if self._desk is None and self._current is not None:
-            keeper, control = self._current
-            if keeper.record.workflow == workflow.model_dump_json():
-                return self._go_on(keeper, control)
-            self._while_busy(lambda: self._executor.give_up(keeper, "another workflow is to be run"))
+        interrupted, self._interrupted = self._interrupted, None
+        if interrupted is not None:
+            keeper, control = interrupted
+            to_be_ended = keeper.record.stopping
+            if keeper.record.workflow != workflow.model_dump_json():
+                self._while_busy(lambda: self._executor.give_up(keeper, "another workflow is to be run"))
+            else:
+                result = self._go_on(keeper, control)
+                if result is not None and not to_be_ended:
+                    return result
         return self._perform(workflow, *self._begin(workflow))
 
     def run_in_background(self, workflow: DaqWorkflow, *, command: int | None = None) -> str:
@@ -254,29 +277,6 @@ class DaqRunner:
             f"execution {record.execution_id}{still}"
         )
 
-    def _take_up(self) -> None:
-        """Take up what the last process left."""
-        self._sender.send_the_rest()
-        interrupted = []
-        for record in self._journal.runs():
-            if record.status is None or record.end_time is None:
-                interrupted.append(record)
-            else:
-                self._reporter.end_later(record.execution_id, record.status, end_time=record.end_time)
-        for record in interrupted[:-1]:
-            self._executor.give_up(self._keeper(record), "there was another after it")
-        for record in interrupted[-1:]:
-            control = Control()
-            if record.paused is not None:
-                control.pause(record.paused)
-            if record.stopping:
-                control.stop()
-            # Its messages stay those of one sender, which others know to be alive.
-            self._standing.keep_name(record.sender)
-            self._reserved = True
-            self._current = (self._keeper(record), control)
-            self._become(AgentState.PROCESSING)
-
     def _keeper(self, record: RunRecord) -> RunKeeper:
         return RunKeeper(record, journal=self._journal, sender=self._sender, topic=self._topic)
 
@@ -311,10 +311,10 @@ class DaqRunner:
     def _perform(self, workflow: DaqWorkflow, keeper: RunKeeper, control: Control) -> DaqResult:
         return self._while_busy(lambda: self._executor.perform(keeper, workflow, control))
 
-    def _go_on(self, keeper: RunKeeper, control: Control) -> DaqResult:
+    def _go_on(self, keeper: RunKeeper, control: Control) -> DaqResult | None:
         return self._while_busy(lambda: self._continuation.go_on(keeper, control))
 
-    def _while_busy(self, work: Callable[[], DaqResult]) -> DaqResult:
+    def _while_busy(self, work: Callable[[], _R]) -> _R:
         """Have something done with the current run, which is over then."""
         current = self._current
         try:
@@ -340,7 +340,7 @@ class DaqRunner:
         keeper.note(status=ExecutionStatus.FAILED, end_time=now)
         self._reporter.end_execution(record.execution_id, ExecutionStatus.FAILED, end_time=now)
 
-    def _work(self, target: Callable[..., DaqResult], *arguments: object) -> None:
+    def _work(self, target: Callable[..., object], *arguments: object) -> None:
         self._worker = threading.Thread(target=target, args=arguments, name="daq-run", daemon=True)
         self._worker.start()
 

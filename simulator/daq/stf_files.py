@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["StfFolder"]
+__all__ = ["StfFolder", "as_announced_by", "stf_content"]
 
+import json
+import logging
 import os
 import zlib
 from contextlib import suppress
@@ -11,7 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from models.errors import PromptProcessingError
+from models.streaming.messages import RunMessage
 from simulator.daq.progress import CannotGoOn
+
+_log = logging.getLogger(__name__)
 
 
 class FolderUnusable(PromptProcessingError):
@@ -83,3 +88,24 @@ class StfFolder:
             return (self._path / name).read_bytes()
         except OSError:
             return None
+
+
+def stf_content(message: RunMessage) -> bytes:
+    """Return what the file of a message holds."""
+    return json.dumps({k: v for k, v in message.to_body().items() if k != "sender"}).encode()
+
+
+def as_announced_by(message: RunMessage, content: bytes) -> RunMessage:
+    """Return a file's message, such that a content that is there stays what it
+    is: others may have read it.
+    """
+    try:
+        again = message.model_copy(update={"timestamp": json.loads(content)["timestamp"]})
+    except (ValueError, KeyError, TypeError):
+        again = message
+    if stf_content(again) == content:
+        return again
+    _log.error(
+        "A file of run %s is not what it should be: %r; it is replaced.", message.run_id, content[:200]
+    )
+    return message

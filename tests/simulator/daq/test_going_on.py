@@ -317,7 +317,7 @@ def test_a_stop_survives(world: World) -> None:
             raise Killed
 
     assert world.process(lambda runner: runner.run_once(workflow), on_message=stop) is None
-    assert world.process(lambda runner: runner.run_once(workflow)) is not None
+    assert world.process(lambda runner: None, follow=True) is not None
     world.check()
     assert len(world.files) == 3
     assert world.monitor.endings["prompt_processing-alice-0001"][0] is ExecutionStatus.TERMINATED
@@ -339,7 +339,7 @@ def test_a_stop_before_a_file_is_announced_counts_the_file(world: World) -> None
         body["simulation_tick"] += seconds
     (world.directory / "stf" / "swf.100010.run" / body["filename"]).write_text(json.dumps(body))
     world.files[body["filename"]] = json.dumps(body).encode()
-    assert world.process(lambda runner: runner.run_once(workflow)) is not None
+    assert world.process(lambda runner: None, follow=True) is not None
     world.check()
     assert len(world.files) == 4
 
@@ -356,15 +356,12 @@ def test_a_run_whose_folder_is_away_is_ended_aloud(world: World, caplog: pytest.
     workflow = world.workflow()
     assert world.process(lambda runner: runner.run_once(workflow), on_message=die_after(3)) is None
     (world.directory / "stf").rename(world.directory / "elsewhere")
-    results = []
-    assert world.process(lambda runner: results.append(runner.run_once(workflow))) is not None
+    # One that follows commands takes it up by itself.
+    assert world.process(lambda runner: None, follow=True) is not None
     (world.directory / "elsewhere").rename(world.directory / "stf")
     world.check()
     assert len(world.files) == 3
-    (result,) = results
-    assert (result.status, result.ending, result.stf_count) == (ExecutionStatus.FAILED, Ending.FAILED, 3)
-    assert "swf.100010.run" in str(result.error)
-    assert "cannot be gone on with" in caplog.text
+    assert "cannot be gone on with: folder" in caplog.text
     assert world.monitor.endings["prompt_processing-alice-0001"][0] is ExecutionStatus.FAILED
 
 
@@ -383,7 +380,6 @@ def test_a_run_that_cannot_be_gone_on_with_is_ended_aloud(world: World, what: st
         world.monitor.over.add(record.execution_id)
     journal.close()
 
-    # One that follows commands takes it up by itself.
     assert world.process(lambda runner: None, follow=True) is not None
     bodies = world.messages()
     assert (bodies[-1]["msg_type"], bodies[-1]["total_stf_files"]) == ("end_run", 2)
@@ -392,6 +388,30 @@ def test_a_run_that_cannot_be_gone_on_with_is_ended_aloud(world: World, what: st
     journal = world.journal()
     assert (journal.runs(), journal.unsent()) == ([], [])
     journal.close()
+
+
+def test_a_run_that_was_to_end_is_ended_before_the_next(world: World) -> None:
+    def stop(runner: DaqRunner, message: Message) -> None:
+        if getattr(message, "sequence", 0) == 1:
+            runner.stop_run()
+            raise Killed
+
+    workflow = world.workflow()
+    results = []
+    assert world.process(lambda runner: runner.run_once(workflow), on_message=stop) is None
+    assert world.process(lambda runner: results.append(runner.run_once(workflow))) is not None
+    ends = [body for body in world.messages() if body["msg_type"] == "end_run"]
+    assert [(body["run_id"], body["total_stf_files"]) for body in ends] == [("100010", 1), ("100011", 4)]
+    assert [(result.run_id, result.status) for result in results] == [("100011", ExecutionStatus.COMPLETED)]
+
+
+def test_a_run_that_others_have_ended_is_not_taken_for_the_next(world: World) -> None:
+    workflow = world.workflow()
+    results = []
+    assert world.process(lambda runner: runner.run_once(workflow), on_message=die_after(1)) is None
+    world.monitor.over.update(world.monitor.executions)
+    assert world.process(lambda runner: results.append(runner.run_once(workflow))) is not None
+    assert [(result.run_id, result.stf_count) for result in results] == [("100011", 4)]
 
 
 def test_a_run_of_another_workflow_is_ended_before_the_next(world: World) -> None:
