@@ -74,6 +74,7 @@ class Scene:
         self.workers: list[Worker] = []
         self._variables = {
             "RUBIN_INSTRUMENT": INSTRUMENT,
+            "PP_INSTRUMENT_PATH": str(directory),
             "SKYMAP": "fake",
             "CENTRAL_REPO": str(directory / "central"),
             "CONFIG_APDB": "apdb.yaml",
@@ -93,6 +94,8 @@ class Scene:
             "FANNED_OUT_MSG_LISTEN_TIMEOUT": "120",
         }
         (directory / "images").mkdir()
+        camera = (ROOT / "config/instruments/DemoCam.yaml").read_text()
+        (directory / f"{INSTRUMENT}.yaml").write_text(camera.replace("name: DemoCam", f"name: {INSTRUMENT}"))
         self.client.xgroup_create(self.name, GROUP, id="$", mkstream=True)
 
     def start(self, **variables: str) -> Worker:
