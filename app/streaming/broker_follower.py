@@ -13,7 +13,7 @@ from app.streaming.run_summary import Standing
 from models.errors import TemporarilyUnavailable
 from models.streaming.datasets import DatasetId
 from models.streaming.messages import StopWorkflow, naive_timestamp
-from models.streaming.monitoring import FINAL_STATUSES, AgentStatus, ExecutionStatus, StfFile, StfStatus
+from models.streaming.monitoring import FINAL_STATUSES, AgentStatus, ExecutionStatus, FileTally, StfStatus
 from models.streaming.names import DEFAULT_SCOPE, dataset_name
 from repos.streaming.monitor_overview import Overview
 from services.streaming.catalogue import Catalogue
@@ -82,9 +82,10 @@ class BrokerFollower:
         if not running and not self._counted:
             self._count()
         row = self._overview.run(self._run)
-        files = self._monitor.files(self._run) if row is not None else ()
-        counts = Counter(file.status for file in files)
-        generated = self._announced if self._counted else max(len(files), self._announced)
+        files = self._monitor.tally_files(self._run) if row is not None else {}
+        counts = Counter({status: tally.count for status, tally in files.items()})
+        registered = counts.total()
+        generated = self._announced if self._counted else max(registered, self._announced)
         dataset = self._dataset or dataset_name(str(self._run))
         task_id, task_state = _task(files)
         standing = replace(
@@ -92,7 +93,7 @@ class BrokerFollower:
             run_number=self._run,
             generated=generated,
             total=generated if self._counted else self._expected if running else None,
-            registered=len(files),
+            registered=registered,
             processed=counts[StfStatus.PROCESSED] + counts[StfStatus.DONE],
             failed=counts[StfStatus.FAILED],
             dataset=dataset,
@@ -159,8 +160,8 @@ class BrokerFollower:
         return ", ".join(waiting)
 
 
-def _task(files: tuple[StfFile, ...] | Any) -> tuple[str | None, str | None]:
-    ids = [str(file.metadata["panda_task_id"]) for file in files if file.metadata.get("panda_task_id")]
+def _task(files: Mapping[str, FileTally]) -> tuple[str | None, str | None]:
+    ids = [task for tally in files.values() if (task := tally.latest.metadata.get("panda_task_id"))]
     if not ids:
         return None, None
-    return ids[0], "done" if all(file.status in FINAL_STATUSES for file in files) else "running"
+    return str(ids[0]), "done" if FINAL_STATUSES.issuperset(files) else "running"

@@ -5,8 +5,7 @@ from __future__ import annotations
 __all__ = ["gather_status", "print_status"]
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from app.streaming.embedded_past import Traces
 from app.streaming.workplace import running_testbed
 from config.streaming.settings import StreamingSettings
 from models.errors import TemporarilyUnavailable
-from models.streaming.monitoring import ExecutionStatus, StfFile
+from models.streaming.monitoring import ExecutionStatus
 from repos.streaming.database import create_streaming_engine
 from repos.streaming.embedded_monitor import EmbeddedMonitor
 from repos.streaming.monitor_client import MonitorClient
@@ -95,9 +94,10 @@ def gather_status(
     for row in overview.executions(namespace, limit=limit):
         number = overview.run_number(row["execution_id"])
         run = overview.run(number) if number is not None else None
-        files: Sequence[StfFile] = monitor.files(number) if number is not None and run is not None else ()
+        files = monitor.tally_files(number) if number is not None and run is not None else {}
         state = monitor.run_state(number) if number is not None else None
-        tasks = {str(file.metadata["panda_task_id"]) for file in files if "panda_task_id" in file.metadata}
+        metadata = [tally.latest.metadata for tally in files.values()]
+        tasks = {str(told["panda_task_id"]) for told in metadata if "panda_task_id" in told}
         executions.append(
             {
                 "execution_id": row["execution_id"],
@@ -107,7 +107,7 @@ def gather_status(
                 "end_time": row.get("end_time"),
                 "run_number": number,
                 "phase": state.phase if state else None,
-                "files": dict(Counter(str(file.status) for file in files)),
+                "files": {status: tally.count for status, tally in files.items()},
                 "tasks": sorted(tasks),
             }
         )

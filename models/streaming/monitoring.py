@@ -15,6 +15,7 @@ __all__ = [
     "BusHeartbeat",
     "Execution",
     "ExecutionStatus",
+    "FileTally",
     "FileUpdate",
     "NewStfFile",
     "RecordedMessage",
@@ -129,6 +130,19 @@ class StfFile(NewStfFile):
     file_id: UUID
     run: int
     created_at: datetime | None = None
+
+
+class FileTally(_Row):
+    """The files of one status.
+
+    Attributes
+    ----------
+    latest : `StfFile`
+        The one that was registered last.
+    """
+
+    count: int
+    latest: StfFile
 
 
 class FileUpdate(_Row):

@@ -28,7 +28,7 @@ def streaming_schema(setting: str) -> TableSchema:
     return TableSchema(
         what="streaming database",
         setting=setting,
-        latest="first",
+        latest="files_of_runs",
         migrations=Path(__file__).resolve().parent / "migrations",
         marker="inbox",
         database="streaming database",

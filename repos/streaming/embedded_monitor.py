@@ -12,6 +12,7 @@ from models.streaming.monitoring import (
     AgentReport,
     Execution,
     ExecutionStatus,
+    FileTally,
     FileUpdate,
     NewStfFile,
     Run,
@@ -82,6 +83,15 @@ class EmbeddedMonitor:
     def files(self, run_number: int, *, statuses: Collection[StfStatus] | None = None) -> Sequence[StfFile]:
         """Return files of a run, of some statuses or of all."""
         return [_file(row) for row in self._store.files.of_run(run_number, statuses=statuses)]
+
+    def tally_files(self, run_number: int) -> Mapping[str, FileTally]:
+        """Return how many files of each status a run has."""
+        tally = {}
+        for status, count in self._store.files.run_counts(run_number).items():
+            # Files get further meanwhile.
+            if latest := self._store.files.newest(run_number, status):
+                tally[status] = FileTally(count=count, latest=_file(latest))
+        return tally
 
     def update_files(self, run_number: int, updates: Sequence[FileUpdate]) -> None:
         """Change files of a run.

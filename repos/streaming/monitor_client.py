@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
+from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
@@ -19,6 +20,7 @@ from models.streaming.monitoring import (
     AgentReport,
     Execution,
     ExecutionStatus,
+    FileTally,
     FileUpdate,
     NewStfFile,
     Run,
@@ -32,6 +34,9 @@ from repos.streaming.monitor_http import Conflict, MonitorHttp, NotSupported
 #: Files in one request, and messages in one answer.
 _AT_ONCE = 1000
 _MESSAGES = 10_000
+#: So many times as many files as are changed are fetched at once, rather than
+#: those one by one.
+_FEW = 10
 
 #: What can stand between two slashes of a URL.
 _SEGMENT = re.compile(r"(?!\.{1,2}$)[^/\x00-\x1f\ud800-\udfff]+")
@@ -132,11 +137,27 @@ class MonitorClient:
     def files(self, run_number: int, *, statuses: Collection[StfStatus] | None = None) -> Sequence[StfFile]:
         """Return files of a run, of some statuses or of all."""
         params = {"run_number": str(run_number)}
-        if statuses is not None and len(statuses) == 1:
-            params["status"] = str(next(iter(statuses)))
-        rows = _read_all(StfFile, self._http.get("stf-files/", params))
-        chosen = [row for row in rows if statuses is None or row.status in statuses]
-        return sorted(chosen, key=lambda row: row.stf_filename)
+        asked: list[dict[str, str]] = [params]
+        if statuses is not None:
+            # One by one, as the field's monitor has it; in the order in which
+            # a file gets them, so that none escapes by a change.
+            asked = [{**params, "status": status.value} for status in StfStatus if status in statuses]
+        found = {
+            row.file_id: row
+            for each in asked
+            for row in _read_all(StfFile, self._http.get("stf-files/", each))
+            if statuses is None or row.status in statuses
+        }
+        return sorted(found.values(), key=lambda row: row.stf_filename)
+
+    def tally_files(self, run_number: int) -> Mapping[str, FileTally]:
+        """Return how many files of each status a run has."""
+        tally = {}
+        for status in StfStatus:
+            count, rows = self._page(run_number, status)
+            if rows:
+                tally[status.value] = FileTally(count=count, latest=rows[0])
+        return tally
 
     def update_files(self, run_number: int, updates: Sequence[FileUpdate]) -> None:
         """Change files of a run.
@@ -154,7 +175,7 @@ class MonitorClient:
                 self._takes_lists = False
             else:
                 return
-        present = {row.file_id: row for row in self.files(run_number)}
+        present = self._present(run_number, updates)
         for update in updates:
             row = present.get(update.file_id)
             if row is None:
@@ -223,6 +244,22 @@ class MonitorClient:
             rows.reverse()
         bodies = [row.get("message_content") for row in rows]
         return [body for body in bodies if isinstance(body, dict)]
+
+    def _page(self, run_number: int, status: StfStatus | None = None) -> tuple[int, Sequence[StfFile]]:
+        """Return how many files there are, and one of them if there is any."""
+        params = {"run_number": str(run_number), "limit": "1"}
+        page = self._http.get("stf-files/", {**params, "status": status.value} if status else params)
+        if not isinstance(page, dict) or not isinstance(page.get("count"), int):
+            raise TemporarilyUnavailable("the monitor: a page of files does not say how many there are")
+        return page["count"], _read_all(StfFile, page.get("results"))
+
+    def _present(self, run_number: int, updates: Sequence[FileUpdate]) -> dict[UUID, StfFile]:
+        """Return files that are to be changed, those of them that there are."""
+        if self._page(run_number)[0] <= _FEW * len(updates):
+            return {row.file_id: row for row in self.files(run_number)}
+        ids = dict.fromkeys(update.file_id for update in updates)
+        found = (self._http.find(f"stf-files/{file_id}/") for file_id in ids)
+        return {row.file_id: row for row in (_read(StfFile, one) for one in found if one is not None)}
 
     def _messages(self, execution_id: str) -> Iterator[dict[str, Any]]:
         seen: set[Any] = set()

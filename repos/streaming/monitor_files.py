@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["FileStore"]
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,6 +20,11 @@ from repos.streaming.monitor_tables import RUNS, STF_FILES
 
 #: Values in one statement; SQLite has a limit.
 _AT_ONCE = 500
+_NEWEST_FIRST = STF_FILES.c.created_at.desc(), STF_FILES.c.stf_filename.desc()
+#: Looked up for the rows that are returned: a join would be of all that there are.
+_RUN_NUMBER = (
+    sa.select(RUNS.c.run_number).where(RUNS.c.run_id == STF_FILES.c.run).scalar_subquery().label("run_number")
+)
 
 
 class FileStore(Resource):
@@ -126,44 +131,74 @@ class FileStore(Resource):
     def listed(
         self,
         *,
-        run_number: int | None = None,
-        status: str | None = None,
-        machine_state: str | None = None,
-        stf_filename: str | None = None,
-        workflow_id: UUID | None = None,
         start: datetime | None = None,
         end: datetime | None = None,
         limit: int | None = None,
         offset: int = 0,
+        **wanted: Any,
     ) -> Page:
         """Return files, those registered last first, with their
         ``run_number``.
 
         Parameters
         ----------
-        run_number : `int`, optional
-        status, machine_state, stf_filename : `str`, optional
-        workflow_id : `uuid.UUID`, optional
         start, end : `datetime.datetime`, optional
             Between which they were registered; aware.
         limit, offset : `int`, optional
+        **wanted
+            ``run_number`` and columns, None for any: ``status``,
+            ``machine_state``, ``stf_filename``, ``workflow_id``.
         """
-        wanted: dict[str, Any] = {
-            "status": status,
-            "machine_state": machine_state,
-            "stf_filename": stf_filename,
-            "workflow_id": workflow_id,
-        }
+        conditions = [*_conditions(**wanted), *window(STF_FILES.c.created_at, start, end)]
+        query = sa.select(STF_FILES, _RUN_NUMBER).where(*conditions).order_by(*_NEWEST_FIRST)
+        # Of the files alone, an index has the number.
+        count = sa.select(sa.func.count()).select_from(STF_FILES).where(*conditions)
+        return page_of(self.engine, query, limit=limit, offset=offset, count=count)
+
+    def parts(self, size: int, **wanted: Any) -> Iterator[list[Row]]:
+        """Return files as `listed` does, part by part, each in a transaction
+        of its own: neither memory nor database is taken up by all of them.
+        Those registered meanwhile are left out.
+
+        Parameters
+        ----------
+        size : `int`
+            Files in a part.
+        **wanted
+            As for `listed`.
+        """
+        query = sa.select(STF_FILES, _RUN_NUMBER).where(*_conditions(**wanted)).order_by(*_NEWEST_FIRST)
+        place = sa.tuple_(STF_FILES.c.created_at, STF_FILES.c.stf_filename)
+        rest = query
+        while True:
+            with reading(self.engine) as connection:
+                rows = [dict(row) for row in connection.execute(rest.limit(size)).mappings()]
+            yield rows
+            if len(rows) < size:
+                return
+            last = sa.tuple_(
+                sa.literal(rows[-1]["created_at"], STF_FILES.c.created_at.type),
+                sa.literal(rows[-1]["stf_filename"], STF_FILES.c.stf_filename.type),
+            )
+            rest = query.where(place < last)
+
+    def newest(self, run_number: int, status: str) -> Row | None:
+        """Return the file of a run and a status that was registered last."""
+        conditions = _conditions(run_number=run_number, status=status)
+        query = sa.select(STF_FILES).where(*conditions).order_by(*_NEWEST_FIRST).limit(1)
+        with reading(self.engine) as connection:
+            row = connection.execute(query).mappings().one_or_none()
+            return None if row is None else dict(row)
+
+    def run_counts(self, run_number: int) -> dict[str, int]:
+        """Return how many files of each status a run has."""
         query = (
-            sa.select(STF_FILES, RUNS.c.run_number)
-            .join(RUNS, RUNS.c.run_id == STF_FILES.c.run)
-            .where(*window(STF_FILES.c.created_at, start, end))
-            .where(*(STF_FILES.c[name] == value for name, value in wanted.items() if value is not None))
-            .order_by(STF_FILES.c.created_at.desc(), STF_FILES.c.stf_filename.desc())
+            sa.select(STF_FILES.c.status, sa.func.count())
+            .where(*_conditions(run_number=run_number))
+            .group_by(STF_FILES.c.status)
         )
-        if run_number is not None:
-            query = query.where(RUNS.c.run_number == run_number)
-        return page_of(self.engine, query, limit=limit, offset=offset)
+        with reading(self.engine) as connection:
+            return dict(connection.execute(query).tuples().all())
 
     def count(self, run_numbers: Collection[int]) -> int:
         """Return how many files some runs have."""
@@ -174,6 +209,14 @@ class FileStore(Resource):
         )
         with reading(self.engine) as connection:
             return int(connection.execute(query).scalar_one())
+
+
+def _conditions(*, run_number: int | None = None, **wanted: Any) -> list[sa.ColumnElement[bool]]:
+    conditions = [STF_FILES.c[name] == value for name, value in wanted.items() if value is not None]
+    if run_number is not None:
+        run = sa.select(RUNS.c.run_id).where(RUNS.c.run_number == run_number).scalar_subquery()
+        conditions.append(STF_FILES.c.run == run)
+    return conditions
 
 
 def _in_parts(

@@ -249,9 +249,19 @@ def insert_new(connection: sa.Connection, table: sa.Table, values: Mapping[str, 
     return None if row is None else dict(row)
 
 
-def page_of(engine: sa.Engine, query: sa.Select[Any], *, limit: int | None, offset: int = 0) -> Page:
-    """Return some of a query's rows, and how many there are."""
-    count = sa.select(sa.func.count()).select_from(query.order_by(None).subquery())
+def page_of(
+    engine: sa.Engine,
+    query: sa.Select[Any],
+    *,
+    limit: int | None,
+    offset: int = 0,
+    count: sa.Select[Any] | None = None,
+) -> Page:
+    """Return some of a query's rows, and how many there are, as `count` tells
+    if it is given.
+    """
+    if count is None:
+        count = sa.select(sa.func.count()).select_from(query.order_by(None).subquery())
     with reading(engine) as connection:
         total = connection.execute(count).scalar_one()
         rows = connection.execute(query.limit(limit).offset(offset)).mappings()

@@ -118,7 +118,8 @@ STF_FILES = sa.Table(
     sa.Column("daq_substate", sa.Text),
     sa.Column("workflow_status", sa.Text),
     _count("tf_count"),
-    sa.Index("swf_stf_files_run", "run", "status"),
+    sa.Index("swf_stf_files_status", "run", "status", "created_at", "stf_filename"),
+    sa.Index("swf_stf_files_recent", "run", "created_at", "stf_filename"),
     sa.Index("swf_stf_files_created", "created_at"),
 )
 

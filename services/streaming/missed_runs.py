@@ -109,4 +109,4 @@ class MissedRuns:
 
     def _has_files(self, run_id: str) -> bool:
         waiting = {StfStatus.REGISTERED, StfStatus.PROCESSING}
-        return bool(self._monitor.files(int(run_id), statuses=waiting))
+        return not waiting.isdisjoint(self._monitor.tally_files(int(run_id)))

@@ -16,6 +16,7 @@ from models.streaming.monitoring import (
     AgentReport,
     Execution,
     ExecutionStatus,
+    FileTally,
     FileUpdate,
     NewStfFile,
     Run,
@@ -58,6 +59,11 @@ class Monitor(Protocol):
 
     def files(self, run_number: int, *, statuses: Collection[StfStatus] | None = None) -> Sequence[StfFile]:
         """Return files of a run, of some statuses or of all."""
+
+    def tally_files(self, run_number: int) -> Mapping[str, FileTally]:
+        """Return how many files of a run there are of each status that any
+        has; cheap, however many there are.
+        """
 
     def update_files(self, run_number: int, updates: Sequence[FileUpdate]) -> None:
         """Change files of a run."""

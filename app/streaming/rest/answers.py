@@ -11,6 +11,7 @@ __all__ = [
     "MAX_BODY",
     "BadFields",
     "answer",
+    "answer_parts",
     "faults_of",
     "plain_error",
     "read_body",
@@ -19,7 +20,7 @@ __all__ = [
 ]
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -57,6 +58,21 @@ class BadFields(InvalidMessage):
 def answer(body: Any, status: int = HTTPStatus.OK) -> Response:
     """Return a JSON answer; times and UUIDs may be in it."""
     return Response(json.dumps(body, default=_plain), status, mimetype="application/json")
+
+
+def answer_parts(parts: Iterable[Sequence[Any]]) -> Response:
+    """Return a list as JSON answer, which is written part by part."""
+
+    def text() -> Iterator[str]:
+        begun = False
+        for part in parts:
+            if part:
+                lines = json.dumps(part, default=_plain)[1:-1]
+                yield f", {lines}" if begun else f"[{lines}"
+                begun = True
+        yield "]" if begun else "[]"
+
+    return Response(text(), HTTPStatus.OK, mimetype="application/json")
 
 
 def without_content() -> Response:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 __all__ = ["FileViews", "LogViews"]
 
+import itertools
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Response
 
-from app.streaming.rest.answers import BadFields, answer, read_body, validated
+from app.streaming.rest.answers import BadFields, answer, answer_parts, read_body, validated
 from app.streaming.rest.bodies import FileChange
 from app.streaming.rest.resources import RowViews, Views
 from models.streaming.monitoring import FileUpdate
 from repos.streaming.monitor_files import FileStore
 from repos.streaming.monitor_log_store import LogStore
+
+#: Files that are read at once of a list that is as long as it is.
+_PART = 1000
 
 
 class FileViews(Views):
@@ -31,6 +37,28 @@ class FileViews(Views):
         super().__init__(spec, zone=zone)
         self._zone = zone
         self._files = files
+
+    def list_rows(self) -> Response:
+        """List files. A list without a limit may be of any length; it is sent
+        as it is read.
+        """
+        query = self.asked()
+        if query.limit is not None or query.offset:
+            return super().list_rows()
+        wanted = query.model_dump(exclude_none=True, exclude={"limit", "offset"})
+        total = self._files.listed(**wanted, limit=0).total
+        parts = self._files.parts(_PART, **wanted)
+        # What goes wrong at once can still be answered.
+        parts = itertools.chain([next(parts)], parts)
+        if (most := self._most(wanted)) is not None:
+            parts = _first(most, parts)
+        response = answer_parts([self.shown(row) for row in part] for part in parts)
+        response.headers["X-Total-Count"] = str(total)
+        return response
+
+    def _most(self, wanted: dict[str, Any]) -> int | None:
+        # Of a run, all of them.
+        return None if "run_number" in wanted else self.spec.listing.most
 
     def create(self) -> Response:
         """Register a file, or those of a list.
@@ -84,3 +112,12 @@ class LogViews(Views):
             return answer(self.shown(self._logs.add(self.new_row(body))), HTTPStatus.CREATED)
         self._logs.add_all(self.new_rows(body))
         return answer({"created": len(body)}, HTTPStatus.CREATED)
+
+
+def _first(count: int, parts: Iterable[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
+    """Return the first rows of several parts."""
+    for part in parts:
+        yield part[:count]
+        count -= len(part)
+        if count <= 0:
+            return

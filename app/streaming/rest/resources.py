@@ -107,7 +107,7 @@ class Views:
     def list_rows(self) -> Response:
         """List rows."""
         listing = self.spec.listing
-        query = validated(listing.query, request.args.to_dict(), zone=self._zone)
+        query = self.asked()
         wanted = query.model_dump(exclude_none=True)
         names = {"start_time": "start", "end_time": "end", "message_type": "message_types"}
         given = {names.get(name, name): value for name, value in wanted.items()}
@@ -130,6 +130,16 @@ class Views:
         response = answer(body)
         response.headers["X-Total-Count"] = str(page.total)
         return response
+
+    def asked(self) -> EveryQuery:
+        """Read what a list is asked for.
+
+        Raises
+        ------
+        app.streaming.rest.answers.BadFields
+            Raised if it is wrong.
+        """
+        return validated(self.spec.listing.query, request.args.to_dict(), zone=self._zone)
 
     def create(self) -> Response:
         """Add a row."""

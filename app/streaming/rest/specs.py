@@ -94,7 +94,7 @@ def resource_views(store: MonitorStore, *, zone: ZoneInfo) -> list[Views]:
         store.files,
         bodies.StfFileBody,
         UUID,
-        Listing(queries.FileQuery, _Files(store), enveloped=True),
+        Listing(queries.FileQuery, store.files.listed, most=_MOST_FILES, enveloped=True),
     )
     logs = RowViews(
         "logs",
@@ -121,18 +121,6 @@ class _Messages:
         if limit is None:
             limit = _MOST_OF_ONE if {"execution_id", "run_id"} & {*wanted} else _MOST
         return self._messages.listed(limit=limit, **wanted)
-
-
-class _Files:
-    """Files: all of a run, else those that were registered last."""
-
-    def __init__(self, store: MonitorStore) -> None:
-        self._files = store.files
-
-    def __call__(self, *, limit: int | None = None, **wanted: Any) -> Page:
-        if limit is None and "run_number" not in wanted:
-            limit = _MOST_FILES
-        return self._files.listed(limit=limit, **wanted)
 
 
 class _Runs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -12,7 +13,7 @@ import pytest
 from app.streaming.broker_follower import BrokerFollower
 from models.streaming.datasets import DatasetId
 from models.streaming.messages import StopWorkflow
-from models.streaming.monitoring import Execution, StfFile, StfStatus
+from models.streaming.monitoring import Execution, FileTally, StfFile, StfStatus
 from repos.streaming.monitor_overview import Overview
 from services.streaming.catalogue import Catalogue
 from services.streaming.monitor import Monitor
@@ -37,6 +38,11 @@ class World:
 
     def files(self, _: int | DatasetId) -> Sequence[StfFile]:
         return self.rows
+
+    def tally_files(self, _: int) -> dict[str, FileTally]:
+        counts = Counter(row.status.value for row in self.rows)
+        latest = {row.status.value: row for row in self.rows}
+        return {status: FileTally(count=counts[status], latest=row) for status, row in latest.items()}
 
     def messages(self, _: str) -> list[dict[str, Any]]:
         return self.bodies

@@ -43,6 +43,7 @@ class FieldMonitor:
         self.heartbeats: list[dict[str, Any]] = []
         self.subscribers: set[str] = set()
         self.requests: list[tuple[str, str]] = []
+        self.paged = True
         self._agents = count(1)
         self.app.before_request(self._note)
         for rule, methods, view in [
@@ -52,7 +53,7 @@ class FieldMonitor:
             ("/api/runs/", ["GET", "POST"], self._runs),
             ("/api/runs/<int:key>/", ["GET", "PATCH"], self._run),
             ("/api/stf-files/", ["GET", "POST"], self._files),
-            ("/api/stf-files/<key>/", ["PATCH"], self._file),
+            ("/api/stf-files/<key>/", ["GET", "PATCH"], self._file),
             ("/api/workflow-executions/", ["GET"], self._executions),
             ("/api/workflow-executions/<key>/", ["GET", "PATCH"], self._execution),
             ("/api/workflow-messages/", ["GET"], self._messages),
@@ -103,6 +104,9 @@ class FieldMonitor:
             for name in ("status", "stf_filename"):
                 if name in request.args:
                     rows = [row for row in rows if row[name] == request.args[name]]
+            if self.paged and (limit := request.args.get("limit")) is not None:
+                page = {"count": len(rows), "next": None, "previous": None, "results": rows[: int(limit)]}
+                return jsonify(page)
             return jsonify(rows)
         if not isinstance(request.json, dict):
             return _NO_LIST, 400
@@ -115,7 +119,10 @@ class FieldMonitor:
         return row, 201
 
     def _file(self, key: str) -> Any:
-        self.files[key] |= request.json
+        if key not in self.files:
+            return {"detail": "No StfFile matches the given query."}, 404
+        if request.method == "PATCH":
+            self.files[key] |= request.json
         return self.files[key]
 
     def _executions(self) -> Any:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -15,6 +18,7 @@ from alembic.script import ScriptDirectory
 
 from repos.ledger_database import create_ledger_engine
 from repos.streaming.database import STREAMING, create_streaming_engine
+from repos.streaming.monitor_tables import RUNS, STF_FILES
 from repos.streaming.tables import metadata
 from tests.servers import unique_name
 
@@ -55,6 +59,32 @@ def test_the_tables_are_those_that_the_code_works_with(url: str) -> None:
         assert STREAMING.installed(connection) == STREAMING.latest
     # Comments are for readers of the code.
     assert [d for d in differences if not (isinstance(d, list) and d[0][0] == "modify_comment")] == []
+    engine.dispose()
+
+
+def test_earlier_tables_are_upgraded(url: str) -> None:
+    engine = create_streaming_engine(url)
+    now = datetime.now(UTC)
+    config = Config()
+    config.set_main_option("script_location", str(STREAMING.migrations))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "first")
+        assert STREAMING.installed(connection) == "first"
+        run = connection.execute(RUNS.insert().values(run_number=7, start_time=now)).inserted_primary_key
+        assert run is not None
+        connection.execute(
+            STF_FILES.insert().values(
+                file_id=uuid4(), run=run[0], stf_filename="a", created_at=now, status="registered"
+            )
+        )
+    engine.dispose()
+    engine = create_streaming_engine(url)
+    with engine.connect() as connection:
+        assert STREAMING.installed(connection) == STREAMING.latest
+        assert connection.execute(sa.select(STF_FILES.c.stf_filename)).scalars().all() == ["a"]
+        names = {index["name"] for index in sa.inspect(connection).get_indexes("swf_stf_files")}
+    assert {index.name for index in STF_FILES.indexes} <= names and "swf_stf_files_run" not in names
     engine.dispose()
 
 

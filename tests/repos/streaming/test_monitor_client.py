@@ -117,6 +117,15 @@ class TestEither:
         with pytest.raises(InvalidMessage, match="file_id"):
             client.update_files(RUN, [unknown])
 
+    def test_files_are_counted_by_status(self, client: MonitorClient) -> None:
+        client.open_run(RUN, start_time=now())
+        assert client.tally_files(RUN) == {}
+        one, *_ = client.register_files(RUN, files(4))
+        client.update_files(RUN, [FileUpdate(file_id=one.file_id, status=StfStatus.PROCESSED)])
+        tally = client.tally_files(RUN)
+        assert {status: each.count for status, each in tally.items()} == {"registered": 3, "processed": 1}
+        assert tally["processed"].latest.file_id == one.file_id
+
     def test_what_is_not_there(self, client: MonitorClient) -> None:
         assert client.execution("prompt_processing-alice-0001") is None
         assert client.execution("../runs") is None
@@ -203,7 +212,33 @@ class TestField:
         field_client.update_files(RUN, updates)
         methods = [method for method, _ in field.requests]
         # Nothing is written that is so already.
-        assert methods == ["GET", "PATCH", "PATCH", "GET"]
+        assert methods == ["GET", "GET", "PATCH", "PATCH", "GET", "GET"]
+
+    def test_of_many_files_those_that_change_are_fetched(
+        self, field: FieldMonitor, field_client: MonitorClient
+    ) -> None:
+        field_client.open_run(RUN, start_time=now())
+        registered = field_client.register_files(RUN, files(23))
+        field.requests.clear()
+        done = [FileUpdate(file_id=f.file_id, status=StfStatus.PROCESSED) for f in registered[:2]]
+        field_client.update_files(RUN, done)
+        one, two = (f"/api/stf-files/{update.file_id}/" for update in done)
+        assert field.requests == [
+            ("GET", "/api/stf-files/"),
+            *(("GET", url) for url in (one, two)),
+            *(("PATCH", url) for url in (one, two)),
+        ]
+        lost = FileUpdate(file_id="00000000-0000-0000-0000-000000000000", status=StfStatus.DONE)
+        with pytest.raises(InvalidMessage, match="file_id"):
+            field_client.update_files(RUN, [lost])
+
+    def test_a_page_that_does_not_say_how_many_there_are(
+        self, field: FieldMonitor, field_client: MonitorClient
+    ) -> None:
+        field_client.open_run(RUN, start_time=now())
+        field.paged = False
+        with pytest.raises(TemporarilyUnavailable, match="how many"):
+            field_client.tally_files(RUN)
 
     def test_a_name_that_another_run_has(self, field: FieldMonitor, field_client: MonitorClient) -> None:
         field_client.open_run(RUN, start_time=now())

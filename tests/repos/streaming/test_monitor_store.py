@@ -205,6 +205,33 @@ class TestFiles:
             monitor.update_files(RUN, updates)
         assert monitor.files(RUN)[0].status is StfStatus.REGISTERED
 
+    def test_part_by_part_without_those_that_come_meanwhile(
+        self, monitor: EmbeddedMonitor, store: MonitorStore
+    ) -> None:
+        monitor.open_run(RUN, start_time=NOW)
+        monitor.register_files(RUN, files(4))
+        monitor.register_files(RUN, files(7))
+        monitor.open_run(RUN + 1, start_time=NOW)
+        other = [NewStfFile(stf_filename="of another run")]
+        monitor.register_files(RUN + 1, other)
+        listed = store.files.listed(run_number=RUN).items
+        parts = store.files.parts(3, run_number=RUN)
+        begun = [*next(parts)]
+        monitor.register_files(RUN, files(9))
+        assert [*begun, *(row for part in parts for row in part)] == listed
+        assert [*store.files.parts(3, run_number=7)] == [[]]
+        assert [len(part) for part in store.files.parts(5)] == [5, 5, 0]
+
+    def test_they_are_counted_by_status(self, monitor: EmbeddedMonitor, store: MonitorStore) -> None:
+        monitor.open_run(RUN, start_time=NOW)
+        assert monitor.tally_files(RUN) == {} == monitor.tally_files(7)
+        registered = monitor.register_files(RUN, files(3))
+        monitor.update_files(RUN, [FileUpdate(file_id=registered[0].file_id, status=StfStatus.FAILED)])
+        tally = monitor.tally_files(RUN)
+        assert {status: each.count for status, each in tally.items()} == {"failed": 1, "registered": 2}
+        assert tally["failed"].latest.file_id == registered[0].file_id
+        assert tally["registered"].latest.stf_filename == registered[2].stf_filename
+
     def test_they_are_found_by_what_they_are(self, monitor: EmbeddedMonitor, store: MonitorStore) -> None:
         monitor.open_run(RUN, start_time=NOW)
         monitor.register_files(RUN, files(3))

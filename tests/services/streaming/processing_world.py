@@ -4,6 +4,7 @@ database that outlives it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from uuid import UUID, uuid4
 
 from models.errors import InvalidMessage, TemporarilyUnavailable
 from models.streaming.messages import EndRun, RunImminent, StfGen, StfReady
-from models.streaming.monitoring import Execution, ExecutionStatus, FileUpdate, StfFile, StfStatus
+from models.streaming.monitoring import Execution, ExecutionStatus, FileTally, FileUpdate, StfFile, StfStatus
 from models.streaming.names import stf_filename
 from models.streaming.tasks import JobChanges, JobRecord, RunTask, TaskSpec, TaskState
 from repos.streaming.database import create_streaming_engine
@@ -63,6 +64,13 @@ class PlainMonitor:
             for row in self.rows.values()
             if row.run == run_number and (statuses is None or row.status in statuses)
         ]
+
+    def tally_files(self, run_number: int) -> dict[str, FileTally]:
+        self._check()
+        rows = [row for row in self.rows.values() if row.run == run_number]
+        latest = {row.status.value: row for row in rows}
+        counts = Counter(row.status.value for row in rows)
+        return {status: FileTally(count=counts[status], latest=row) for status, row in latest.items()}
 
     def update_files(self, run_number: int, updates: Sequence[FileUpdate]) -> None:
         self._check()

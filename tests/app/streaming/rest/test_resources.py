@@ -14,8 +14,8 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.streaming.rest import batches, specs
 from app.streaming.rest import blueprint as blueprint_module
-from app.streaming.rest import specs
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
 from models.streaming.job_listing import JobListing, JobQuery, ListedJob
 from models.streaming.monitoring import RecordedMessage
@@ -279,14 +279,43 @@ class TestFiles:
         assert client.patch("/api/stf-files/", json={}).status_code == 400
         assert client.patch("/api/stf-files/", json=[{"file_id": "x"}]).status_code == 400
 
-    def test_all_of_a_run_or_the_newest(self, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_all_of_a_run_or_the_newest(
+        self, make_client: Callable[..., FlaskClient], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(specs, "_MOST_FILES", 2)
+        client = make_client()
         run = post_run(client)
         client.post("/api/stf-files/", json=[{"run": run, "stf_filename": f"{i}"} for i in range(3)])
         newest = client.get("/api/stf-files/?status=registered")
         assert [row["stf_filename"] for row in newest.json] == ["2", "1"]
         assert newest.headers["X-Total-Count"] == "3"
         assert len(client.get("/api/stf-files/?run_number=100010").json) == 3
+
+    @pytest.mark.parametrize("most", [1, 4, 6, 7, 8, 100])
+    def test_long_lists_are_sent_part_by_part(
+        self, make_client: Callable[..., FlaskClient], monkeypatch: pytest.MonkeyPatch, most: int
+    ) -> None:
+        monkeypatch.setattr(batches, "_PART", 3)
+        monkeypatch.setattr(specs, "_MOST_FILES", most)
+        client = make_client()
+        run = post_run(client)
+        client.post("/api/stf-files/", json=[{"run": run, "stf_filename": f"{i}"} for i in range(4)])
+        client.post("/api/stf-files/", json=[{"run": run, "stf_filename": f"{i}"} for i in range(4, 7)])
+        limited = client.get("/api/stf-files/?run_number=100010&limit=100").json["results"]
+        whole = client.get("/api/stf-files/?run_number=100010")
+        assert whole.is_streamed and whole.headers["X-Total-Count"] == "7"
+        assert whole.mimetype == "application/json" and whole.json == limited
+        assert client.get("/api/stf-files/").json == limited[:most]
+
+    def test_a_list_that_cannot_be_begun(
+        self, client: FlaskClient, store: MonitorStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def away(*_: Any, **__: Any) -> Any:
+            raise TemporarilyUnavailable("the database is away")
+            yield
+
+        monkeypatch.setattr(store.files, "parts", away)
+        assert client.get("/api/stf-files/").status_code == 503
 
     def test_filters_and_pages(self, client: FlaskClient) -> None:
         run = post_run(client)
