@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import time
 from types import FrameType
 
 from models.errors import PromptProcessingError
@@ -31,7 +32,9 @@ def main() -> int:
             databases = [f"{option}={servers.postgresql.url(name)}" for option, name in _DATABASES.items()]
             print("# prompt-processing create-central s3://central/repo SKY", *databases, flush=True)
             print("# Ctrl-C stops the servers.", flush=True)
-            signal.pause()
+            while True:
+                # Not signal.pause, which misses a signal that comes just before it.
+                time.sleep(1.0)
     except KeyboardInterrupt:
         return 0
     except PromptProcessingError as error:

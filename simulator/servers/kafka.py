@@ -150,6 +150,8 @@ class KafkaServer(Server):
             "share.coordinator.state.topic.replication.factor": "1",
             # Tests do not wait for more members of a group to come.
             "group.initial.rebalance.delay.ms": "0",
+            # Messages may be as old as a test wants: none expires by itself.
+            "log.retention.ms": "-1",
             # A missing topic is a fault that is tested.
             "auto.create.topics.enable": "false",
         }
