@@ -15,7 +15,7 @@ from services.slots.attendance import ImageFeed
 from services.slots.protocol import Finished, MessagesMade, ProcessVisit
 from simulator.servers.postgresql import PostgreSQLServer
 from tests.servers import unique_name
-from tests.services.test_admission import MESSAGE, World, visit
+from tests.services.test_admission import EARLY, MESSAGE, World, visit
 
 pytestmark = pytest.mark.servers
 
@@ -67,6 +67,19 @@ def test_it_comes_back_in_time(postgresql: PostgreSQLServer, ledger: Ledger) -> 
     assert answer.outcome.result is Result.PROCESSED
     assert waiting(ledger) == [MESSAGE.payload]
     assert admission.ledger_trouble is None
+
+
+def test_it_is_away_when_alerts_come(postgresql: PostgreSQLServer, ledger: Ledger) -> None:
+    def stop() -> None:
+        postgresql.stop()
+        threading.Timer(0.5, postgresql.start).start()
+
+    world = Outage(meanwhile=stop)
+    world.early = [EARLY] * 3
+    answer = world.admission(ledger=ledger, record_timeout=120.0).handle(visit())
+    assert (answer.outcome.result, answer.outcome.alerts) == (Result.PROCESSED, 3)
+    alert = EARLY.messages[0].payload
+    assert waiting(ledger) == [alert, alert, alert, MESSAGE.payload]
 
 
 def test_it_does_not_come_back(
