@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from benchmarks.streaming_schemas import validate
 from models.errors import TemporarilyUnavailable
@@ -237,6 +239,9 @@ def test_a_run_is_gone_on_with_wherever_its_process_died(worlds: Iterator[World]
         assert [status for status, _ in world.monitor.endings.values()] == [ExecutionStatus.COMPLETED]
 
 
+IDENTITY = RunIdentity(
+    namespace="test-user", execution_id="prompt_processing-alice-0001", run_id="102363", sender="daq"
+)
 #: What the broker delivers, until it is acknowledged.
 COMMAND = ReceivedMessage(
     COMMAND_QUEUE,
@@ -265,6 +270,39 @@ def test_a_run_survives_any_number_of_deaths(world: World) -> None:
     assert deaths > 5
     world.check()
     assert len(world.files) == 4
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    deaths=st.lists(st.integers(4, 15), max_size=8),
+    stf_count=st.integers(0, 3),
+    physics_period_count=st.integers(1, 3),
+    physics_period_duration=st.sampled_from([0, 0.05, 3.3]),
+    stf_interval=st.sampled_from([0, 0.5, 2.0]),
+    broadcast_delay=st.sampled_from([0, 1]),
+    duration=st.sampled_from([0, 0, 3, 12.5, 17]),
+)
+def test_whatever_is_asked_and_whenever_it_dies_the_run_is_the_same(
+    tmp_path_factory: pytest.TempPathFactory, deaths: list[int], **parameters: Any
+) -> None:
+    world = World(tmp_path_factory.mktemp("world"), pytest.MonkeyPatch())
+    command = ReceivedMessage(
+        COMMAND_QUEUE, json.dumps({**json.loads(COMMAND.text), "params": parameters}), "ID:7"
+    )
+    for die_at in [*deaths, None]:
+        world.process(lambda runner: runner._desk.receive(command), die_at=die_at, follow=True)  # type: ignore[union-attr]
+    whole: list[tuple[str, float | None]] = []
+    simulation = RunSimulation(
+        identity=IDENTITY,
+        parameters=world.workflow(**parameters).parameters,
+        send=lambda message, progress: whole.append((message.msg_type, message.simulation_tick)),
+        control=Control(),
+    )
+    simulation.run()
+    assert ticks(world) == whole
+    if whole:
+        world.check()
+    assert [status for status, _ in world.monitor.endings.values()] == [ExecutionStatus.COMPLETED]
 
 
 def test_a_command_is_followed_once_wherever_the_process_died(worlds: Iterator[World]) -> None:
@@ -306,6 +344,39 @@ def test_a_pause_survives(world: World) -> None:
     assert [body["msg_type"] for body in world.messages()][3:8] == [
         *("stf_gen", "pause_run", "resume_run", "stf_gen", "stf_gen")
     ]
+
+
+def test_a_pause_survives_wherever_the_process_died(worlds: Iterator[World]) -> None:
+    def pause(runner: DaqRunner, message: Message) -> None:
+        if getattr(message, "sequence", 0) == 2:
+            runner.pause("Beam studies")
+        elif message.msg_type == "pause_run":
+            runner.resume()
+
+    def work(runner: DaqRunner, workflow: DaqWorkflow) -> None:
+        # Whoever wanted the pause does not want it for ever.
+        runner.resume()
+        runner.run_once(workflow)
+
+    def run(world: World, die_at: int | None = None) -> int | None:
+        workflow = world.workflow(physics_period_count=1, stf_count=4)
+        return world.process(lambda runner: work(runner, workflow), die_at=die_at, on_message=pause)
+
+    whole = next(worlds)
+    steps = run(whole)
+    assert steps is not None
+    assert "pause_run" in dict(ticks(whole))
+    paused = 0
+    for moment in range(1, steps - 1):
+        world = next(worlds)
+        assert run(world, moment) is None
+        assert run(world) is not None
+        world.check()
+        if "pause_run" in dict(ticks(world)):
+            paused += 1
+            assert ticks(world) == ticks(whole)
+    # It is forgotten only if who wanted it died before he could say so.
+    assert paused >= steps - 6
 
 
 def test_a_stop_survives(world: World) -> None:
@@ -482,9 +553,6 @@ def test_a_run_that_waits_for_the_monitor_begins_when_it_is_back(
     world.check()
 
 
-IDENTITY = RunIdentity(
-    namespace="test-user", execution_id="prompt_processing-alice-0001", run_id="102363", sender="daq"
-)
 #: A run that waits for ever before its first file.
 LONG = {"realtime": True, "no_beam_not_ready_delay": 0, "beam_not_ready_delay": 1e6, "beam_ready_delay": 0}
 
@@ -528,6 +596,36 @@ def test_how_much_time_has_passed_is_noted(tmp_path: Path) -> None:
     assert simulation.run() is Ending.STOPPED
     assert notes[0].told == 1
     assert notes[0].clock >= 1.0
+
+
+@pytest.mark.parametrize("content", [b"", b"not JSON", b'{"timestamp": 3}', b"[]"])
+def test_a_file_that_is_not_the_runs_own_is_replaced(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    parameters = DaqParameters(container=tmp_path, realtime=False, stf_count=3, physics_period_count=1)
+    told: list[Progress] = []
+
+    def die(message: Message, progress: Progress) -> None:
+        if progress.files == 2:
+            raise Killed
+        told.append(progress)
+
+    with pytest.raises(Killed):
+        RunSimulation(identity=IDENTITY, parameters=parameters, send=die, control=Control()).run()
+    file = tmp_path / "swf.102363.run" / "swf.102363.000002.stf"
+    file.write_bytes(content)
+    bodies: list[dict[str, Any]] = []
+    again = RunSimulation(
+        identity=IDENTITY,
+        parameters=parameters,
+        send=lambda message, progress: bodies.append(message.to_body()),
+        control=Control(),
+        past=told[-1],
+    )
+    assert again.run() is Ending.COMPLETE
+    assert [body["sequence"] for body in bodies if "sequence" in body] == [2, 3]
+    assert bodies[0]["checksum"] == f"{zlib.adler32(file.read_bytes()):08x}"
+    assert "not what it should be" in caplog.text
 
 
 def test_a_record_is_read_as_it_was_written() -> None:
