@@ -34,7 +34,7 @@ app = typer.Typer(
 
 #: Where to look, and whose runs.
 _Directory = Annotated[
-    Path | None,
+    str | None,
     typer.Option(help="Where everything is kept; by default PP_TESTBED_DIRECTORY, else testbed-out."),
 ]
 _Namespace = Annotated[str | None, typer.Option(help="Namespace, instead of that of the testbed's file.")]
@@ -93,7 +93,7 @@ def run(
         str | None, typer.Option(help="Command that processes each file, instead of PP_PAYLOAD.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Payloads at once, instead of PP_PAYLOAD_WORKERS.")
+        int | None, typer.Option(min=1, max=1024, help="Payloads at once, instead of PP_PAYLOAD_WORKERS.")
     ] = None,
     namespace: _Namespace = None,
     directory: _Directory = None,
@@ -225,9 +225,20 @@ def stop(
             settings=settings, namespace=namespace, execution=execution, agents=agents, console=console
         )
         return
+    if agents or execution is not None:
+        raise InvalidConfiguration("--agents and --execution are for runs over a broker: set ACTIVEMQ_HOST")
+    from app.streaming.embedded_past import Traces
     from app.streaming.workplace import running_testbed
 
-    process = running_testbed(settings.in_one_process.testbed_directory)
+    place = settings.in_one_process.testbed_directory
+    process = running_testbed(place)
+    if process is not None and namespace is not None and (there := Traces(place).namespace) != namespace:
+        console.print(
+            f"The testbed in {settings.testbed_directory} is one of namespace {there or '?'}.",
+            highlight=False,
+            markup=False,
+        )
+        raise typer.Exit(FAILED)
     if process is None:
         console.print(f"No testbed runs in {settings.testbed_directory}.", highlight=False, markup=False)
         raise typer.Exit(FAILED)
@@ -270,7 +281,7 @@ def _check_writable(path: Path) -> None:
         raise InvalidConfiguration(f"--json: {path} cannot be written: see its directory")
 
 
-def _settings(directory: Path | None, **given: Any) -> StreamingSettings:
+def _settings(directory: str | None, **given: Any) -> StreamingSettings:
     """Return the settings, with what options say instead."""
     from config.environment import apply_library_variables
     from config.streaming.settings import load_streaming_settings
@@ -279,7 +290,9 @@ def _settings(directory: Path | None, **given: Any) -> StreamingSettings:
     settings = load_streaming_settings()
     changes = {name: value for name, value in given.items() if value is not None}
     if directory is not None:
-        changes["testbed_directory"] = directory.expanduser().absolute()
+        if not directory.strip():
+            raise InvalidConfiguration("--directory: is empty; leave it out for PP_TESTBED_DIRECTORY")
+        changes["testbed_directory"] = Path(directory).expanduser().absolute()
     return settings.model_copy(update=changes)
 
 

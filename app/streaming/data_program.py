@@ -55,8 +55,8 @@ def _data_agent(
     import logging
 
     from app.logging import configure_logging
-    from app.streaming.agent_parts import run_agent
-    from app.streaming.data_factory import DataOptions, build_data_agent
+    from app.streaming.agent_parts import alone, run_agent
+    from app.streaming.data_factory import ROLE, DataOptions, build_data_agent
     from config.streaming.settings import load_streaming_settings
 
     if not scope.strip():
@@ -67,5 +67,6 @@ def _data_agent(
         levels = {name: min(level, logging.DEBUG) if name else level for name, level in levels.items()}
     configure_logging(levels)
     container = None if datadir is None else str(datadir.expanduser().absolute())
-    agent = build_data_agent(settings, DataOptions(scope=scope, container=container, rse=rse, xrootd=xrootd))
-    run_agent(agent, settings)
+    options = DataOptions(scope=scope, container=container, rse=rse, xrootd=xrootd)
+    with alone(settings, ROLE):
+        run_agent(build_data_agent(settings, options), settings)

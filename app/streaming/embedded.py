@@ -142,6 +142,8 @@ class EmbeddedTestbed:
             Raised if an agent does not become ready, or the run cannot begin.
         """
         self._log_to_monitor()
+        # Without it the run would be waited for.
+        self._catalogue.is_open(DatasetId(DEFAULT_SCOPE, dataset_name("0")))
         self._traces.settle(self._store)
         self._traces.note(namespace=self._workflow.namespace, agents=[agent.name for agent in self._agents])
         self._recorder.start()

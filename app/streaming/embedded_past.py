@@ -77,6 +77,12 @@ class Traces:
         left = self._left()
         return left.execution_id if left else None
 
+    @property
+    def namespace(self) -> str | None:
+        """Whose messages these are, or were; None if nobody knows."""
+        left = self._left()
+        return left.namespace if left else None
+
     def settle(self, store: MonitorStore) -> None:
         """Note with the monitor that an execution has failed, and agents have
         ended, whose process died here.

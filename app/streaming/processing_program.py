@@ -53,8 +53,13 @@ def _processing_agent(
     import logging
 
     from app.logging import configure_logging
-    from app.streaming.agent_parts import run_agent
-    from app.streaming.processing_factory import ProcessingOptions, build_processing_agent, submit_once
+    from app.streaming.agent_parts import alone, run_agent
+    from app.streaming.processing_factory import (
+        ROLE,
+        ProcessingOptions,
+        build_processing_agent,
+        submit_once,
+    )
     from config.streaming.settings import load_streaming_settings
     from models.streaming.tasks import FAILED_TASKS
 
@@ -70,8 +75,9 @@ def _processing_agent(
         task_id, state = submit_once(settings, options, input_name=input_dataset, output=output_dataset)
         typer.echo(f"task {task_id}: {state.value}")
         raise typer.Exit(FAILED if state in FAILED_TASKS else 0)
-    agent, executor = build_processing_agent(settings, options)
-    try:
-        run_agent(agent, settings)
-    finally:
-        executor.close()
+    with alone(settings, ROLE):
+        agent, executor = build_processing_agent(settings, options)
+        try:
+            run_agent(agent, settings)
+        finally:
+            executor.close()

@@ -21,13 +21,17 @@ _Seconds = Annotated[int | float, Field(ge=0, le=1e7, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=0, le=100_000_000)]
 
 
+#: It stands in headers, names of files and lines for people.
+_Namespace = Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
 class _Section(BaseModel):
     # Strict: "3" is no number, and 1 is no truth.
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class _Testbed(_Section):
-    namespace: Annotated[str, Field(max_length=100)] | None = None
+    namespace: _Namespace | None = None
 
 
 class _Workflow(_Section):
@@ -82,7 +86,7 @@ class _PromptProcessing(_Section):
 class _Parameters(_Simulation, _PromptProcessing):
     """What may be given for one execution, whatever section it is of."""
 
-    namespace: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    namespace: Annotated[_Namespace, Field(min_length=1)] | None = None
 
 
 class _File(_Section):

@@ -20,6 +20,7 @@ from werkzeug.serving import make_server
 
 from app.streaming.bus_factory import create_stomp_bus
 from app.streaming.rest.blueprint import create_rest_blueprint
+from app.streaming.workplace import the_only_agent
 from config.streaming.settings import load_streaming_settings
 from models.streaming.bus import ReceivedMessage
 from models.streaming.datasets import DatasetId
@@ -77,6 +78,14 @@ def test_what_is_wrong_is_said_at_once(
     answer = call(*arguments, cwd=tmp_path, **environment)
     assert answer.returncode == 2
     assert said in answer.stderr and "Traceback" not in answer.stderr
+
+
+def test_there_is_one_of_a_namespace_in_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "t.toml").write_text('[testbed]\nnamespace = "epic"\n')
+    with the_only_agent(tmp_path / "kept", "data", "epic"):
+        answer = call(cwd=tmp_path, SWF_TESTBED_CONFIG="t.toml", PP_TESTBED_DIRECTORY="kept")
+    assert answer.returncode == 1
+    assert f"runs in {tmp_path}/kept already (process {os.getpid()})" in answer.stderr
 
 
 class World:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from typer.testing import CliRunner
 
 from app import testbed
 from app.streaming import broker_run, embedded_run
+from app.streaming.embedded_past import Traces
 from app.streaming.run_summary import RunSummary
+from app.streaming.workplace import Workplace
 from models.errors import InvalidConfiguration
 
 GOOD = RunSummary(execution_id="w-1", execution_status="completed", run_number=7, stf_files=3, processed=3)
@@ -113,6 +116,39 @@ def test_figures_that_cannot_be_written_are_told_of_before_the_run(
 ) -> None:
     assert isinstance(invoke("run", "--json", str(tmp_path / place)).exception, InvalidConfiguration)
     assert "form" not in calls
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["run", "--directory", ""], "--directory: is empty"),
+        (["stop", "--agents"], "for runs over a broker"),
+        (["stop", "--execution", "x"], "for runs over a broker"),
+    ],
+)
+def test_misuse(calls: dict[str, Any], arguments: list[str], what: str) -> None:
+    error = invoke(*arguments).exception
+    assert isinstance(error, InvalidConfiguration)
+    assert what in str(error)
+
+
+def test_as_many_workers_as_the_setting_allows(calls: dict[str, Any]) -> None:
+    assert invoke("run", "--workers", "1025").exit_code == 2
+    assert "form" not in calls
+
+
+def test_the_run_of_another_namespace_is_not_ended(
+    calls: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("app.testbed.os.kill", lambda process, _: asked.append(process))
+    with Workplace(tmp_path / "embedded"):
+        Traces(tmp_path / "embedded").note(namespace="epic")
+        result = invoke("stop", "--directory", str(tmp_path), "--namespace", "other")
+        assert (result.exit_code, asked) == (1, [])
+        assert "is one of namespace epic" in result.output.replace("\n", " ")
+        assert invoke("stop", "--directory", str(tmp_path), "--namespace", "epic").exit_code == 0
+    assert asked == [os.getpid()]
 
 
 def test_stops_are_counted() -> None:

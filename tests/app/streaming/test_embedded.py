@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -23,8 +24,8 @@ from models.streaming.daq import DaqParameters, DaqWorkflow
 from models.streaming.monitoring import AgentReport
 from repos.streaming.database import create_streaming_engine
 from repos.streaming.monitor_store import MonitorStore
-from simulator.daq.execution import Executor
 from simulator.daq.monitor import NewExecution
+from simulator.daq.registration import Registrar
 
 QUICK = {"stf_count": 3, "physics_period_count": 1, "realtime": False}
 
@@ -157,13 +158,13 @@ def test_a_stop_ends_the_run_and_what_there_is_is_processed(scene: Scene) -> Non
 
 
 def test_a_stop_that_comes_before_the_run_holds_for_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepare = Executor.prepare
+    register = Registrar.register
 
     def slowly(*arguments: Any, **named: Any) -> Any:
         time.sleep(0.5)
-        return prepare(*arguments, **named)
+        return register(*arguments, **named)
 
-    monkeypatch.setattr(Executor, "prepare", slowly)
+    monkeypatch.setattr(Registrar, "register", slowly)
     _, summary = scene.run(stops=lambda: 1, realtime=True, stf_interval=3600)
     assert summary.execution_status == "terminated"
     assert summary.faults == ()
@@ -182,6 +183,15 @@ def test_a_run_without_files_ends(scene: Scene) -> None:
     standing, summary = scene.run(stf_count=0, physics_period_duration=0)
     assert summary.faults == ()
     assert (standing.generated, standing.task_id, standing.dataset_open) == (0, None, False)
+
+
+def test_a_catalogue_that_is_away_is_told_of_before_anything_begins(scene: Scene) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # And does not listen.
+        url = f"postgresql://x@127.0.0.1:{nobody.getsockname()[1]}/none"
+        with pytest.raises(TemporarilyUnavailable, match="refused"):
+            scene.run(env={"PP_CATALOGUE_DATABASE": url})
+    assert not [*scene.directory.glob("stf/*")]
 
 
 def test_a_payload_that_does_not_exist_is_named_before_anything_begins(scene: Scene) -> None:

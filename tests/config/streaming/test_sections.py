@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from config.streaming.sections import AgentSection, check_agents, check_file
+from config.streaming.sections import AgentSection, check_agents, check_file, check_parameters
 from models.errors import InvalidConfiguration
 
 OFF = AgentSection(enabled=False)
@@ -27,3 +27,12 @@ def test_the_name_of_a_workflow_can_stand_in_a_url(name: str) -> None:
     check_file("x.toml", {"workflow": {"name": "prompt_processing-2.1"}})
     with pytest.raises(InvalidConfiguration, match=r"\[workflow\] name: "):
         check_file("x.toml", {"workflow": {"name": name}})
+
+
+@pytest.mark.parametrize("namespace", ["a\nb", "a\0", "\x7f", "a" * 101])
+def test_a_namespace_can_stand_in_a_line(namespace: str) -> None:
+    check_parameters("x", {"namespace": "alice, 2nd/µ"})
+    with pytest.raises(InvalidConfiguration, match="namespace: "):
+        check_parameters("x", {"namespace": namespace})
+    with pytest.raises(InvalidConfiguration, match=r"\[testbed\] namespace: "):
+        check_file("x.toml", {"testbed": {"namespace": namespace}})
