@@ -6,7 +6,7 @@ __all__ = ["DataStore"]
 
 import json
 from collections.abc import Collection
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -267,7 +267,8 @@ _UPDATE_FILE = (
 
 
 def _plain(value: DataRun | DataFile) -> dict[str, Any]:
-    row = asdict(value)
+    # Not `asdict`, which copies what it finds, many times slower.
+    row = dict(vars(value))
     if "state" in row:
         row["state"] = str(row["state"])
     return row

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["LocalJob", "LocalJobs", "LocalTask"]
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -183,7 +183,7 @@ class LocalJobs:
             {
                 "b_id": job.id,
                 "b_change": change,
-                **{f"b_{name}": asdict(job)[name] for name in _CHANGING},
+                **{f"b_{name}": getattr(job, name) for name in _CHANGING},
             }
             for change, job in jobs
         ]

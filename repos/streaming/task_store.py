@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["TaskStore"]
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -154,7 +154,7 @@ class TaskStore:
     def _row(self, task: RunTask) -> dict[str, Any]:
         state = task.task_state
         plain = {"phase": task.phase.value, "task_state": state.value if state else None}
-        return {**asdict(task), **plain, "namespace": self._namespace}
+        return {**vars(task), **plain, "namespace": self._namespace}
 
 
 def _apply(task: RunTask, note: RunNote, now: datetime) -> RunTask:
@@ -176,7 +176,7 @@ def _apply(task: RunTask, note: RunNote, now: datetime) -> RunTask:
     has_failed = task.phase is TaskPhase.COMPLETE and task.task_state in FAILED_TASKS
     if has_failed and (note.file or note.ended):
         values |= {"phase": TaskPhase.SUBMITTED, "due": now + _LATE_FILES}
-    return RunTask(**{**asdict(task), **values})
+    return replace(task, **values)
 
 
 def _task(row: sa.RowMapping) -> RunTask:
