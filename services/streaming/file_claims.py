@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Claimant", "JobIndex"]
+__all__ = ["Claimant", "JobIndex", "stem"]
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ class JobIndex:
         revived = False
         for job in jobs:
             for name in job.inputs:
-                same = self._by_stem.setdefault(_stem(name), {})
+                same = self._by_stem.setdefault(stem(name), {})
                 same[job.job_id] = job
                 revived |= job.status == FINISHED and len(same) > 1
         return revived
 
     def jobs(self, filename: str) -> list[JobRecord]:
         """Return the jobs that read a file, the oldest first."""
-        return list(self._by_stem.get(_stem(filename), {}).values())
+        return list(self._by_stem.get(stem(filename), {}).values())
 
     def final(self, filename: str, *, task_ended: bool) -> JobRecord | None:
         """Return the job that decides what became of a file: one that
@@ -52,8 +52,8 @@ class JobIndex:
 
     def without(self, filenames: Iterable[str]) -> list[str]:
         """Return the files that jobs read and that are not among some."""
-        known = {_stem(name) for name in filenames}
-        return sorted(stem for stem in self._by_stem if stem not in known)
+        known = {stem(name) for name in filenames}
+        return sorted(name for name in self._by_stem if name not in known)
 
 
 @dataclass(frozen=True)
@@ -141,8 +141,10 @@ class Claimant:
         return not (execution and self.execution_id and execution != self.execution_id)
 
 
-def _stem(name: str) -> str:
-    """Return a file's name without path, scope and ending."""
+def stem(name: str) -> str:
+    """Return a file's name without path, scope and ending, as jobs and the
+    monitor's files have it in common.
+    """
     base = name.rpartition("/")[2].rpartition(":")[2]
     for ending in (".stf", ".dat"):
         base = base.removesuffix(ending)

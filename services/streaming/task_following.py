@@ -6,15 +6,15 @@ __all__ = ["Followed", "Follower", "Progress"]
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from models.errors import InvalidMessage
-from models.streaming.monitoring import FileUpdate, StfStatus
+from models.streaming.monitoring import FileUpdate, StfFile, StfStatus
 from models.streaming.tasks import TERMINAL_TASKS, TaskState
 from services.streaming.executor import Executor
-from services.streaming.file_claims import Claimant, JobIndex
+from services.streaming.file_claims import Claimant, JobIndex, stem
 from services.streaming.monitor import Monitor
 
 _log = logging.getLogger(__name__)
@@ -26,6 +26,9 @@ _HANDFUL = 200
 _SLICE = 1.0
 #: Seconds between looks at files while no job has changed.
 _ROWS = 2.0
+#: Seconds between looks at all open files, and how many times longer than one
+#: takes: others seldom change a file that we have claimed.
+_ALL, _REST = 60.0, 20.0
 #: Seconds for which files may still be missing at the monitor, and jobs still
 #: be open, when their task has ended.
 _LATE = 60.0
@@ -35,16 +38,28 @@ _LATE = 60.0
 class Followed:
     """What is remembered of a task while it is followed; all of it can be
     found out again.
+
+    Attributes
+    ----------
+    claimed : `dict` [`str`, `models.streaming.monitoring.StfFile`]
+        Files that wait for their jobs, by what jobs call them, as the monitor
+        had them last: of a long run, only new ones are asked for.
+    changed : `set` [`str`]
+        What jobs that have changed call their files.
     """
 
     run_number: int
     claimant: Claimant
     jobs: JobIndex = field(default_factory=JobIndex)
+    claimed: dict[str, StfFile] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
+    all_due: float = float("-inf")
     cursor: object | None = None
     looked: float = float("-inf")
     ended: float | None = None
     dirty: bool = True
     revived: bool = False
+    unfinished: bool = False
     in_hand: int = 0
     refused: dict[UUID, StfStatus] = field(default_factory=dict)
 
@@ -105,34 +120,58 @@ class Follower:
         changes = self._executor.jobs(followed.claimant.task_id, cursor=followed.cursor)
         followed.revived |= followed.jobs.add(changes.jobs)
         followed.cursor = changes.cursor
+        followed.changed.update(stem(name) for job in changes.jobs for name in job.inputs)
         followed.dirty |= bool(changes.jobs)
         if changes.more:
             return Progress(state, more=True)
         ended = state in TERMINAL_TASKS
         if not (ended or followed.dirty or begun - followed.looked > _ROWS):
             return Progress(state)
-        statuses = {*_OPEN, StfStatus.FAILED} if followed.revived else _OPEN
-        rows = self._monitor.files(followed.run_number, statuses=statuses)
+        rows = self._open_files(followed, ended=ended)
         final = state if ended else None
         patient = followed.ended is None or begun - followed.ended < _LATE
         if ended and patient:
             # PanDA may be slower to tell of a job's end than of its task's.
             ready = [row for row in rows if not followed.jobs.is_open(row.stf_filename)]
         else:
-            ready = list(rows)
+            ready = rows
         updates = [u for row in ready if (u := followed.claimant.update(row, followed.jobs, final))]
         if not ended:
             # What the monitor refused once is tried again at the end.
             updates = [u for u in updates if followed.refused.get(u.file_id) is not u.status]
+        # If this breaks off, nobody knows how files stand.
+        all_due, followed.all_due = followed.all_due, float("-inf")
         done, changed = self._apply(followed, updates, begun)
+        followed.all_due = all_due
         processed = sum(update.status is StfStatus.PROCESSED for update in changed)
         failed = sum(update.status is StfStatus.FAILED for update in changed)
-        followed.in_hand = sum(row.status in _OPEN for row in rows) - processed - failed
-        if done < len(updates):
+        after = _after(rows, changed)
+        waiting = sum(row.status is StfStatus.REGISTERED for row in after)
+        followed.in_hand = len(_claim(followed, after)) + waiting
+        followed.unfinished = done < len(updates)
+        if followed.unfinished:
             return Progress(state, processed, failed, more=True)
         followed.dirty, followed.revived, followed.looked = False, False, begun
+        followed.changed.clear()
         totals = self._sum_up(followed, patient=patient) if ended else None
         return Progress(state, processed, failed, totals=totals)
+
+    def _open_files(self, followed: Followed, *, ended: bool) -> list[StfFile]:
+        """Return the files of which something may be to be changed."""
+        begun = time.monotonic()
+        # What a look that took too long leaves over is known to the next.
+        every = (ended and not followed.unfinished) or followed.revived or begun >= followed.all_due
+        if every:
+            statuses = {*_OPEN, StfStatus.FAILED} if followed.revived else _OPEN
+            rows = [*self._monitor.files(followed.run_number, statuses=statuses)]
+            took = time.monotonic() - begun
+            followed.all_due = begun + max(_ALL, _REST * took)
+            followed.claimed = {}
+            return rows
+        new = self._monitor.files(followed.run_number, statuses={StfStatus.REGISTERED})
+        names = {stem(row.stf_filename) for row in new}
+        asked = set(followed.claimed) if ended else followed.changed & followed.claimed.keys()
+        return [*new, *(followed.claimed[name] for name in sorted(asked - names))]
 
     def _apply(
         self, followed: Followed, updates: Sequence[FileUpdate], begun: float
@@ -188,3 +227,25 @@ class Follower:
                 )
         processed = sum(row.status in (StfStatus.PROCESSED, StfStatus.DONE) for row in rows)
         return processed, sum(row.status is StfStatus.FAILED for row in rows)
+
+
+def _after(rows: Iterable[StfFile], changed: Iterable[FileUpdate]) -> list[StfFile]:
+    """Return files as they are after changes."""
+    updates = {update.file_id: update for update in changed}
+    after = []
+    for row in rows:
+        if (update := updates.get(row.file_id)) is not None:
+            merged = {**row.metadata, **update.metadata}
+            row = row.model_copy(update={"status": update.status, "metadata": merged})
+        after.append(row)
+    return after
+
+
+def _claim(followed: Followed, rows: Iterable[StfFile]) -> dict[str, StfFile]:
+    """Remember files that wait for their jobs, and none that does not."""
+    for row in rows:
+        if row.status is StfStatus.PROCESSING and followed.claimant.may_claim(row):
+            followed.claimed[stem(row.stf_filename)] = row
+        else:
+            followed.claimed.pop(stem(row.stf_filename), None)
+    return followed.claimed

@@ -111,11 +111,79 @@ def test_files_get_their_status_once(world: World) -> None:
     assert world.agent.facts().current_stf_count == 1
 
 
+OPEN = frozenset({StfStatus.REGISTERED, StfStatus.PROCESSING})
+NEW = frozenset({StfStatus.REGISTERED})
+
+
 def test_only_files_that_may_change_are_asked_for(world: World) -> None:
+    submitted(world, 1, 2, 3)
+    world.monitor.add_files(4)
+    world.executor.add("9", 1, "finished")
+    world.executor.add("10", 4, "finished")
+    world.advance(10)
+    assert world.monitor.statuses() == {1: "processed", 2: "processing", 3: "processing", 4: "processed"}
+    assert world.agent.facts().current_stf_count == 2
+    world.executor.add("11", 3, "failed")
+    world.advance(10)
+    assert world.monitor.statuses()[3] == "failed"
+    assert world.agent.facts().current_stf_count == 1
+    # Those that are claimed are remembered; of a long run, they are many.
+    assert world.monitor.asked[0] == OPEN and set(world.monitor.asked[1:]) == {NEW}
+
+
+def test_what_others_do_to_files_is_seen(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_following, "_ALL", 0.0)
+    monkeypatch.setattr(task_following, "_REST", 0.0)
     submitted(world, 1, 2)
+    row = world.monitor.row(1)
+    world.monitor.rows[row.file_id] = row.model_copy(update={"status": StfStatus.DONE})
     world.executor.add("9", 1, "finished")
     world.advance(10)
-    assert set(world.monitor.asked) == {frozenset({StfStatus.REGISTERED, StfStatus.PROCESSING})}
+    assert world.monitor.statuses() == {1: "done", 2: "processing"}
+    assert world.agent.facts().current_stf_count == 1
+
+
+def test_a_monitor_that_goes_away_in_mid_change(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_following, "_HANDFUL", 1)
+    submitted(world, 1)
+    world.monitor.add_files(2, 3)
+    change = world.monitor.update_files
+
+    def first_only(run_number: int, updates: Any) -> None:
+        change(run_number, updates)
+        world.monitor.away = True
+
+    monkeypatch.setattr(world.monitor, "update_files", first_only)
+    world.agent.receive([stf_gen(2)])
+    world.advance(10)
+    assert sorted(world.monitor.statuses().values()) == ["processing", "processing", "registered"]
+    monkeypatch.undo()
+    world.monitor.away = False
+    for sequence in (1, 2, 3):
+        world.executor.add(str(sequence), sequence, "finished")
+    world.advance(60)
+    assert set(world.monitor.statuses().values()) == {"processed"}
+
+
+def test_an_end_that_takes_more_than_one_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_following, "_HANDFUL", 1)
+    monkeypatch.setattr(task_following, "_SLICE", 0.0)
+    submitted(world, 1, 2, 3, 4)
+    world.monitor.add_files(5)
+    for sequence in (1, 2, 5):
+        world.executor.add(str(sequence), sequence, "finished")
+    world.executor.states["501"] = TaskState.FINISHED
+    world.monitor.asked.clear()
+    world.advance(10)
+    assert world.run.phase is TaskPhase.COMPLETE
+    assert world.monitor.statuses() == {
+        1: "processed",
+        2: "processed",
+        3: "failed",
+        4: "failed",
+        5: "processed",
+    }
+    assert world.monitor.asked.count(OPEN) == 1
 
 
 def test_a_task_that_is_done(world: World) -> None:
