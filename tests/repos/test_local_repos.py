@@ -68,7 +68,7 @@ def hold(root: str, directory: str, ready: Any) -> None:
     central = CentralRepo(uri=root)
     repo = make_full(central, Path(directory))
     ready.put(str(repo.butler._config.configDir.ospath))
-    time.sleep(60)
+    time.sleep(600)
 
 
 def test_leftovers_of_the_dead_are_removed_and_the_living_kept(built_central: Path, local: Path) -> None:

@@ -34,7 +34,7 @@ def sender(kafka: KafkaServer) -> Iterator[KafkaSender]:
     made.close()
 
 
-def arrived(kafka: KafkaServer, topic: str, count: int, seconds: float = 10.0) -> list[tuple[bytes, bytes]]:
+def arrived(kafka: KafkaServer, topic: str, count: int, seconds: float = 60.0) -> list[tuple[bytes, bytes]]:
     """Return key and value of what arrives, and a little longer if all did."""
     consumer = KafkaConsumer(topic, bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest")
     found: list[tuple[bytes, bytes]] = []
@@ -79,9 +79,10 @@ def test_a_topic_that_cannot_be(sender: KafkaSender) -> None:
 def test_a_missing_topic_is_waited_for(
     kafka: KafkaServer, sender: KafkaSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox_kafka, "_TOPIC_MS", 2000)
     topic = unique_name()
-    first, *rest = sender.send(messages(topic, b"1", b"2"), waiting=lambda: None)
+    with monkeypatch.context() as hurry:
+        hurry.setattr(outbox_kafka, "_TOPIC_MS", 2000)
+        first, *rest = sender.send(messages(topic, b"1", b"2"), waiting=lambda: None)
     assert first.failed is not None and "does the topic exist" in first.failed
     # The second was not sent, lest it overtake the first.
     assert rest == []
@@ -90,11 +91,12 @@ def test_a_missing_topic_is_waited_for(
 
 
 def test_scram(kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("repos.kafka_clients._BOOTSTRAP_MS", 3000)
     topic = kafka.create_topic(unique_name())
     wrong = KafkaSender(KafkaAccess(kafka.sasl_bootstrap, kafka.username, "wrong"))
-    with pytest.raises(TemporarilyUnavailable, match=f"as {kafka.username}.*user and password"):
-        wrong.send(messages(topic, b"1"), waiting=lambda: None)
+    with monkeypatch.context() as hurry:
+        hurry.setattr("repos.kafka_clients._BOOTSTRAP_MS", 3000)
+        with pytest.raises(TemporarilyUnavailable, match=f"as {kafka.username}.*user and password"):
+            wrong.send(messages(topic, b"1"), waiting=lambda: None)
     right = KafkaSender(KafkaAccess(kafka.sasl_bootstrap, kafka.username, kafka.password))
     assert right.send(messages(topic, b"1"), waiting=lambda: None) == [ACKNOWLEDGED]
     right.close()
@@ -134,9 +136,9 @@ def test_visits_finish_while_the_broker_is_away(
     finally:
         kafka.start()
     for kind, name in ((BUTLER_WRITER, b"event"), (ALERT, b"alert")):
-        values = [value for _, value in arrived(kafka, topics[kind], 6, seconds=60)]
+        values = [value for _, value in arrived(kafka, topics[kind], 6)]
         assert values == [b"%s %d" % (name, number) for number in range(6)]
-    drain.stop(5)
+    drain.stop(60)
     assert store.count_pending() == {}
     engine.dispose()
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from models.batches import QueuedMessage, SetAside
@@ -53,14 +54,18 @@ class Scene:
 
     def committed(self, topic: str) -> list[Any]:
         """Return what a reader of committed messages sees."""
-        consumer = KafkaConsumer(
-            topic,
-            bootstrap_servers=self.kafka.bootstrap,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            consumer_timeout_ms=1000,
-        )
-        found = list(consumer)
+        place = TopicPartition(topic, 0)
+        everything = KafkaConsumer(bootstrap_servers=self.kafka.bootstrap)
+        end = everything.end_offsets([place])[place]
+        everything.close()
+        consumer = KafkaConsumer(bootstrap_servers=self.kafka.bootstrap, isolation_level="read_committed")
+        consumer.assign([place])
+        consumer.seek_to_beginning(place)
+        found: list[Any] = []
+        # What was committed just now is marked as such a moment later.
+        deadline = time.monotonic() + 60.0
+        while consumer.position(place) < end and time.monotonic() < deadline:
+            found += consumer.poll(timeout_ms=100).get(place, [])
         consumer.close()
         return found
 
@@ -82,7 +87,7 @@ def scene(kafka: KafkaServer) -> Iterator[Scene]:
 def take(queue: WriterQueue, count: int) -> list[QueuedMessage]:
     """Take a number of messages, however long the group takes to form."""
     found: list[QueuedMessage] = []
-    for _ in range(200):
+    for _ in range(1000):
         found += queue.take(count - len(found), wait=0.1, ends=lambda: False)
         if len(found) == count:
             return found
@@ -245,7 +250,7 @@ def test_without_a_topic_for_bad_messages_nothing_is_committed(
         queue.settle(batch, event=b"event", set_aside=bad)
     assert scene.events() == []
     scene.kafka.create_topic(missing)
-    assert queue.settle(batch, event=b"event", set_aside=bad)
+    _until_available(lambda: queue.settle(batch, event=b"event", set_aside=bad))
     assert scene.events() == [b"event"]
     assert len(scene.committed(missing)) == 1
 
@@ -272,7 +277,7 @@ def test_a_member_that_joins_while_a_batch_is_in_work(kafka: KafkaServer) -> Non
     thread.start()
     try:
         ours = True
-        for _ in range(60):
+        for _ in range(240):
             ours &= queue.hold(0.5, ends=lambda: False)
             if joined.is_set() and not ours:
                 break
@@ -314,15 +319,16 @@ def _until_available(action: Callable[[], bool]) -> None:
 
 
 def test_credentials(kafka: KafkaServer, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("repos.kafka_clients._BOOTSTRAP_MS", 3000)
     names = {
         "topic": scene.topic,
         "output_topic": scene.events_topic,
         "dead_letter_topic": scene.letters_topic,
     }
     wrong = WriterQueue(KafkaAccess(kafka.sasl_bootstrap, kafka.username, "wrong"), **names)
-    with pytest.raises(TemporarilyUnavailable, match=f"as {kafka.username}"):
-        wrong.open()
+    with monkeypatch.context() as hurry:
+        hurry.setattr("repos.kafka_clients._BOOTSTRAP_MS", 3000)
+        with pytest.raises(TemporarilyUnavailable, match=f"as {kafka.username}"):
+            wrong.open()
     wrong.close()
     right = WriterQueue(KafkaAccess(kafka.sasl_bootstrap, kafka.username, kafka.password), **names)
     scene.send(b"1")
