@@ -157,13 +157,15 @@ class OutboxDesk:
         )
 
 
-def open_ledger_outbox(url: str) -> OutboxDesk:
+def open_ledger_outbox(url: str, *, read_only: bool = False) -> OutboxDesk:
     """Open the outbox of a ledger that is there already.
 
     Parameters
     ----------
     url : `str`
         SQLAlchemy URL of the ledger.
+    read_only : `bool`, optional
+        Whether to look only.
 
     Raises
     ------
@@ -172,12 +174,15 @@ def open_ledger_outbox(url: str) -> OutboxDesk:
     models.errors.TemporarilyUnavailable
         Raised if the database cannot be reached.
     """
-    # Who only reads makes no database by mistake.
-    create_ledger_engine(url, read_only=True).dispose()
-    return OutboxDesk(create_ledger_engine(url))
+    engine = create_ledger_engine(url, read_only=True)
+    if not read_only:
+        # It is there, and as we know it: nothing is made or upgraded now.
+        engine.dispose()
+        engine = create_ledger_engine(url)
+    return OutboxDesk(engine)
 
 
-def open_agent_outbox(url: str, *, setting: str, role: str) -> OutboxDesk:
+def open_agent_outbox(url: str, *, setting: str, role: str, read_only: bool = False) -> OutboxDesk:
     """Open the outbox of agents of one role, which is there already.
 
     Parameters
@@ -188,6 +193,8 @@ def open_agent_outbox(url: str, *, setting: str, role: str) -> OutboxDesk:
         The setting that holds it, for errors.
     role : `str`
         Such as ``data``.
+    read_only : `bool`, optional
+        Whether to look only.
 
     Raises
     ------
@@ -196,8 +203,11 @@ def open_agent_outbox(url: str, *, setting: str, role: str) -> OutboxDesk:
     models.errors.TemporarilyUnavailable
         Raised if the database cannot be reached.
     """
-    create_streaming_engine(url, setting=setting, read_only=True).dispose()
-    return OutboxDesk(create_streaming_engine(url, setting=setting), table=AGENT_OUTBOX, role=role)
+    engine = create_streaming_engine(url, setting=setting, read_only=True)
+    if not read_only:
+        engine.dispose()
+        engine = create_streaming_engine(url, setting=setting)
+    return OutboxDesk(engine, table=AGENT_OUTBOX, role=role)
 
 
 def _held(row: sa.RowMapping, now: datetime) -> HeldMessage:

@@ -69,7 +69,7 @@ def list_messages(
     A message waits for its broker; is leaving, while a process sends it; or
     is refused, when the broker said that it will never have it as it is.
     """
-    with _desk(settings_file, agent, database) as desk:
+    with _desk(settings_file, agent, database, read_only=True) as desk:
         selection = _selection(None, kind, topic, state)
         messages = desk.messages(selection, limit or None)
         count = desk.count(selection) if limit else len(messages)
@@ -152,7 +152,9 @@ def drop(
 
 
 @contextmanager
-def _desk(settings_file: Path | None, agent: Agent | None, database: str | None) -> Iterator[OutboxDesk]:
+def _desk(
+    settings_file: Path | None, agent: Agent | None, database: str | None, *, read_only: bool = False
+) -> Iterator[OutboxDesk]:
     # `--help` does without these.
     from config.settings import load_ledger_settings
     from config.streaming.settings import load_streaming_settings
@@ -160,11 +162,12 @@ def _desk(settings_file: Path | None, agent: Agent | None, database: str | None)
 
     url = database if database is None or "://" in database else f"sqlite:///{expand_user(database)}"
     if agent is None:
-        desk = open_ledger_outbox(url or load_ledger_settings(file=settings_file).ledger_url)
+        found = url or load_ledger_settings(file=settings_file).ledger_url
+        desk = open_ledger_outbox(found, read_only=read_only)
     else:
         setting = "PP_STREAMING_DATABASE" if url is None else "--database"
         found = url or load_streaming_settings(file=settings_file).agent_database_url(f"{agent}-agent")
-        desk = open_agent_outbox(found, setting=setting, role=agent)
+        desk = open_agent_outbox(found, setting=setting, role=agent, read_only=read_only)
     try:
         yield desk
     finally:

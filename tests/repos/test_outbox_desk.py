@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
-from models.errors import InvalidConfiguration
+from models.errors import InvalidConfiguration, TemporarilyUnavailable
 from models.events import ALERT, BUTLER_WRITER, OutboxMessage
 from models.held_messages import Holding, Selection
 from models.outcomes import Result, VisitOutcome
@@ -145,6 +145,17 @@ def test_agents_of_one_role(url: str) -> None:
     assert desk.drop([m.id for m in other.messages(ALL)]) == 0
     assert other.drop([m.id for m in other.messages(ALL)]) == 1
     assert desk.count(ALL) == 2
+
+
+def test_who_looks_changes_nothing(engine: sa.Engine, url: str) -> None:
+    looking = open_ledger_outbox(url, read_only=True)
+    assert looking.count(ALL) == 5
+    with pytest.raises(TemporarilyUnavailable):
+        looking.requeue(ALL)
+    looking.close()
+    acting = open_ledger_outbox(url)
+    assert acting.requeue(ALL) == 1
+    acting.close()
 
 
 def test_nothing_is_made_where_nothing_is(tmp_path: Path) -> None:
