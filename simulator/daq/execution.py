@@ -196,7 +196,7 @@ class Executor:
         if unsent:
             error = error or f"{unsent} messages were not sent: the bus was away"
         keeper.note(status=status, end_time=end_time)
-        self._reporter.end_execution(record.execution_id, status, end_time=end_time)
+        self._reporter.end_execution(record.execution_id, status, end_time=end_time, insist=record.registered)
         run_id = record.run_id or ""
         result = DaqResult(
             execution_id=record.execution_id,

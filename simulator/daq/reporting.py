@@ -76,8 +76,20 @@ class Reporter:
             self._changed = True
             self._wake.notify_all()
 
-    def end_execution(self, execution_id: str, status: ExecutionStatus, *, end_time: datetime) -> bool:
+    def end_execution(
+        self, execution_id: str, status: ExecutionStatus, *, end_time: datetime, insist: bool = True
+    ) -> bool:
         """Tell how an execution ended: now, or as soon as the monitor takes it.
+
+        Parameters
+        ----------
+        execution_id : `str`
+        status : `models.streaming.monitoring.ExecutionStatus`
+        end_time : `datetime.datetime`
+            Aware.
+        insist : `bool`, optional
+            Whether the monitor must know the execution, so that it is told
+            until it takes that.
 
         Returns
         -------
@@ -86,7 +98,10 @@ class Reporter:
         """
         if self._try_ending(execution_id, status, end_time):
             return True
-        self.end_later(execution_id, status, end_time=end_time)
+        if insist:
+            self.end_later(execution_id, status, end_time=end_time)
+        else:
+            self._note_told(execution_id)
         return False
 
     def end_later(self, execution_id: str, status: ExecutionStatus, *, end_time: datetime) -> None:
@@ -170,9 +185,12 @@ class Reporter:
                 error,
             )
             return False
+        self._note_told(execution_id)
+        return True
+
+    def _note_told(self, execution_id: str) -> None:
         try:
             self._told(execution_id)
         except Exception:
             # It is told again by the next process, which changes nothing.
             _log.exception("It is not kept that the end of execution %s was told.", execution_id)
-        return True

@@ -332,13 +332,12 @@ class DaqRunner:
                 self._become(AgentState.READY)
 
     def _fail(self, keeper: RunKeeper) -> None:
-        """Note that an execution has failed, if anybody else knows of it."""
+        """Note that an execution has failed."""
         record, now = keeper.record, datetime.now(UTC)
-        if not record.registered:
-            self._journal.forget(record.execution_id)
-            return
         keeper.note(status=ExecutionStatus.FAILED, end_time=now)
-        self._reporter.end_execution(record.execution_id, ExecutionStatus.FAILED, end_time=now)
+        self._reporter.end_execution(
+            record.execution_id, ExecutionStatus.FAILED, end_time=now, insist=record.registered
+        )
 
     def _work(self, target: Callable[..., object], *arguments: object) -> None:
         self._worker = threading.Thread(target=target, args=arguments, name="daq-run", daemon=True)

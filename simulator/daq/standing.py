@@ -47,7 +47,7 @@ class Standing:
         self._user = user
         self._agent_type = agent_type
         self._describe = describe
-        self._lock = threading.Lock()
+        self._naming = threading.Lock()
         self._name: str | None = None
         self._seen_bus = False
         self.state = AgentState.STARTING
@@ -59,7 +59,7 @@ class Standing:
 
     def keep_name(self, name: str) -> None:
         """Be who the last process was."""
-        with self._lock:
+        with self._naming:
             self._name = name
 
     def take_name(self) -> None:
@@ -70,11 +70,9 @@ class Standing:
         models.errors.TemporarilyUnavailable, models.errors.InvalidMessage
             Raised if the monitor does not.
         """
-        if self._name is not None:
-            return
-        number = self._monitor.next_agent_id()
-        with self._lock:
+        with self._naming:
             if self._name is None:
+                number = self._monitor.next_agent_id()
                 self._name = agent_name(self._agent_type, self._user, number)
                 _log.info("This is %s.", self._name)
 

@@ -100,7 +100,7 @@ def as_announced_by(message: RunMessage, content: bytes) -> RunMessage:
     is: others may have read it.
     """
     try:
-        again = message.model_copy(update={"timestamp": json.loads(content)["timestamp"]})
+        again = message.model_copy(update={"timestamp": str(json.loads(content)["timestamp"])})
     except (ValueError, KeyError, TypeError):
         again = message
     if stf_content(again) == content:

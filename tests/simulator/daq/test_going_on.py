@@ -553,6 +553,31 @@ def test_a_run_that_waits_for_the_monitor_begins_when_it_is_back(
     world.check()
 
 
+def test_nobody_waits_for_a_monitor_that_may_not_know_the_execution(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflow = world.workflow()
+    # It dies before it is known to be registered.
+    assert world.process(lambda runner: runner.run_once(workflow), die_at=1) is None
+    results = []
+
+    def stop(runner: DaqRunner) -> None:
+        def be_away(name: str, owner: str) -> None:
+            runner.stop()
+            raise TemporarilyUnavailable("the monitor is away")
+
+        world.monitor.away = {"end_execution"}
+        monkeypatch.setattr(world.monitor, "ensure_namespace", be_away)
+        results.append(runner.run_once(workflow))
+
+    assert world.process(stop) is not None
+    assert [(result.status, result.run_id) for result in results] == [(ExecutionStatus.TERMINATED, "")]
+    assert world.wire == []
+    journal = world.journal()
+    assert journal.runs() == []
+    journal.close()
+
+
 #: A run that waits for ever before its first file.
 LONG = {"realtime": True, "no_beam_not_ready_delay": 0, "beam_not_ready_delay": 1e6, "beam_ready_delay": 0}
 
