@@ -219,14 +219,19 @@ def _show(messages: Sequence[HeldMessage]) -> None:
             typer.echo("\t".join(row))
         return
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in _COLUMNS:
-        # The reason gives way where the terminal is narrow.
-        table.add_column(
-            column, no_wrap=column != "reason", min_width=16 if column == "reason" else len(column)
-        )
+    *columns, _ = _COLUMNS
+    for number, column in enumerate(columns):
+        # Where the terminal is narrow, long names go over several lines.
+        foldable = column in ("topic", "of")
+        width = 12 if foldable else max(len(column), *(len(row[number]) for row in rows))
+        table.add_column(column, no_wrap=not foldable, overflow="fold", min_width=width)
     for message, row in zip(messages, rows, strict=True):
-        table.add_row(*(Text(cell) for cell in row), style="red" if message.reason is not None else None)
+        cells = (Text(cell) for cell in row[:-1])
+        table.add_row(*cells, style="red" if message.reason is not None else None)
     console.print(table)
+    for row in rows:
+        if row[-1]:
+            console.print(f"{row[0]}: {row[-1]}", markup=False, highlight=False)
 
 
 def _row(message: HeldMessage) -> tuple[str, ...]:
