@@ -121,7 +121,7 @@ def test_a_lone_message_waits_for_company_but_not_for_long(scene: Scene) -> None
     scene.send(b"1")
     threading.Timer(0.3, scene.send, [b"2"]).start()
     for _ in range(100):
-        if found := queue.take(500, wait=3.0, ends=lambda: False):
+        if found := queue.take(2, wait=60.0, ends=lambda: False):
             break
     assert payloads(found) == [b"1", b"2"]
     scene.send(b"3")
