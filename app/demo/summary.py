@@ -6,6 +6,7 @@ __all__ = ["DemoFigures", "print_summary", "summarise"]
 
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
@@ -117,10 +118,15 @@ def print_summary(
             f"of framework a visit and detector (medians, {figures.slots} slots)."
         )
     print_failures(console, reports)
-    console.print(
+    places = (
         f"Alerts: {installation.alerts}\nOutputs: {installation.outputs}\n"
-        f"Service log: {place.log}\nSettings: {place.settings_file}",
+        f"Service log: {place.log}\nSettings: {place.settings_file}"
+    )
+    console.print(
+        # From where the reader is.
+        places.replace(f"{Path.cwd()}/", ""),
         highlight=False,
+        markup=False,
         soft_wrap=True,
     )
 

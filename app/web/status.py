@@ -32,6 +32,8 @@ class StatusPage:
         The state in one word, to be read from across the room.
     mood : `str`
         ``good``, ``warn`` or ``bad``; the colour.
+    alerts : `int`
+        Of the visits that are listed.
     """
 
     word: str
@@ -47,6 +49,14 @@ class StatusPage:
     visits: list[VisitReport]
     troubles: list[Trouble]
     degraded: list[str]
+
+    @property
+    def alerts_name(self) -> str:
+        """What the number of alerts is: of the whole night only if all its
+        visits are listed.
+        """
+        whole = sum(self.counts.values()) <= len(self.visits)
+        return "alerts" if whole else f"alerts, last {len(self.visits)} visits"
 
     @staticmethod
     def clock(unix: float | None) -> str:

@@ -193,6 +193,18 @@ def test_a_demo_that_goes_well() -> None:
         assert str(path) in out.getvalue()
 
 
+def test_places_are_told_from_where_the_reader_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = Workplace(Path("out"))
+    where: Any = SimpleNamespace(alerts=place.alerts, outputs=place.central)
+    out = io.StringIO()
+    reports = [report(0)]
+    figures = summarise(NightResult(reports, []), score(), slots=2)
+    print_summary(Console(file=out, width=80), reports, figures, score(), place, where)
+    assert "Alerts: out/alerts\n" in out.getvalue()
+    assert str(tmp_path) not in out.getvalue()
+
+
 @pytest.mark.parametrize(
     ("reports", "scored", "fault"),
     [
