@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["app", "main"]
 
+import logging
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ from rich.console import Console
 from app.command_line import FAILED
 from app.command_line import run as run_command
 from app.lasting_output import LastingOutput
-from models.errors import InvalidConfiguration
+from models.errors import InvalidConfiguration, TemporarilyUnavailable
 
 if TYPE_CHECKING:
     from config.streaming.settings import StreamingSettings
@@ -191,7 +192,7 @@ def run(
             soft_wrap=True,
         )
     if json_file is not None:
-        json_file.write_text(summary.model_dump_json(indent=2) + "\n")
+        _write(json_file, summary.model_dump_json(indent=2) + "\n")
     if summary.faults or summary.execution_status != "completed":
         raise typer.Exit(FAILED)
 
@@ -219,6 +220,8 @@ def stop(
     settings = _settings(directory)
     console = Console()
     if settings.has_broker:
+        # What goes wrong is in the error, once.
+        logging.getLogger().addHandler(logging.NullHandler())
         from app.streaming.broker_run import stop_over_broker
 
         stop_over_broker(
@@ -272,6 +275,13 @@ def status(
 def main() -> None:
     """Run the command line; the console script."""
     run_command(app)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise TemporarilyUnavailable(f"--json: {path} cannot be written: {error}") from error
 
 
 def _check_writable(path: Path) -> None:

@@ -58,8 +58,10 @@ class BrokerLink:
         deadline = time.monotonic() + _CONNECT
         while not self._bus.connected:
             if time.monotonic() > deadline:
+                why = self._bus.trouble or "it does not answer"
                 raise TemporarilyUnavailable(
-                    f"the broker at {self._where} does not let us in: see ACTIVEMQ_HOST"
+                    f"the broker at {self._where} does not let us in: {why}; see ACTIVEMQ_HOST, "
+                    "ACTIVEMQ_PORT, ACTIVEMQ_USER, ACTIVEMQ_PASSWORD and ACTIVEMQ_USE_SSL"
                 )
             time.sleep(_GLANCE)
 

@@ -8,9 +8,10 @@ import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import RawIOBase
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Self, TextIO, cast
 from urllib.parse import quote
 
 from app.logging import configure_logging
@@ -119,15 +120,37 @@ def logged_to(directory: Path, levels: Mapping[str, int]) -> Iterator[Path]:
     path = directory / _LOG
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        log = path.open("a")
+        file = path.open("ab", buffering=0)
     except OSError as error:
         raise InvalidConfiguration(f"the testbed's log cannot be written: {error}") from error
-    with log:
-        configure_logging(levels, stream=log)
+    with file:
+        configure_logging(levels, stream=cast("TextIO", _LogFile(file)))
         try:
             yield path
         finally:
             configure_logging(levels)
+
+
+class _LogFile:
+    """A log that a full disk makes shorter, and nothing else."""
+
+    def __init__(self, file: RawIOBase) -> None:
+        self._file = file
+        self._missing = 0
+
+    def write(self, text: str) -> None:
+        """Write a line, or count it."""
+        missed = f"{self._missing} lines are missing here: they could not be written."
+        note = f'\n{{"level": "ERROR", "message": "{missed}"}}\n' if self._missing else ""
+        line = f"{note}{text}".encode(errors="backslashreplace")
+        try:
+            whole = self._file.write(line) == len(line)
+        except OSError:
+            whole = False
+        self._missing = 0 if whole else self._missing + 1
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
 
 
 def running_testbed(directory: Path) -> int | None:

@@ -128,8 +128,7 @@ class PayloadRunner:
             ) from error
         except OSError as error:
             raise InvalidConfiguration(f"tasks cannot be executed in {self._directory}: {error}") from error
-        if killed := kill_leftovers(_MARK, self._environment[_MARK]):
-            _log.warning("%d processes of payloads that an earlier agent left were killed.", killed)
+        self._kill_leftovers("payloads of an earlier agent left")
         self._stop = StopSignal()
 
     def stop(self) -> None:
@@ -140,6 +139,7 @@ class PayloadRunner:
     def close(self) -> None:
         """Give the directory back; no payload may run then."""
         if self._stop is not None:
+            self._kill_leftovers("payloads that had ended left")
             self._stop.close()
             self._stop = None
             self._lock.release()
@@ -206,6 +206,10 @@ class PayloadRunner:
     def forget(self, task: LocalTask) -> None:
         """Remove what failed attempts of a task left."""
         shutil.rmtree(self._outputs(task) / _FAILED, ignore_errors=True)
+
+    def _kill_leftovers(self, who: str) -> None:
+        if killed := kill_leftovers(_MARK, self._environment[_MARK]):
+            _log.warning("%d processes that %s were killed.", killed, who)
 
     def _outputs(self, task: LocalTask) -> Path:
         return self._directory / _file_name(task.spec.output)

@@ -79,6 +79,11 @@ class StompBus:
         connection = self._connection
         return connection is not None and not connection.lost.is_set()
 
+    @property
+    def trouble(self) -> str:
+        """Why there was no connection last; empty if there always was."""
+        return self._trouble
+
     def subscribe(self, destination: str, receive: Receiver, *, durable: str | None = None) -> None:
         """Have messages handed over; see `services.streaming.bus.Bus.subscribe`.
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from typing import Any, cast
 
 import pytest
 
+from app.streaming import broker_link
 from app.streaming.broker_link import BrokerLink
 from config.streaming.settings import load_streaming_settings
 from models.errors import TemporarilyUnavailable
@@ -44,3 +47,19 @@ def test_who_serves_which_namespace() -> None:
     link(IDLE).check_served("epic")
     with pytest.raises(TemporarilyUnavailable, match=r"served: epic \(by b\)"):
         link(IDLE).check_served("other")
+
+
+def test_why_the_broker_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker_link, "_CONNECT", 0.0)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # And does not listen.
+        port = nobody.getsockname()[1]
+        settings = load_streaming_settings({"ACTIVEMQ_HOST": "127.0.0.1", "ACTIVEMQ_PORT": str(port)})
+        made = BrokerLink(settings)
+        with pytest.raises(TemporarilyUnavailable, match=f"127.0.0.1:{port} does not let us in"):
+            made.connect()
+        while not made._bus.trouble:
+            time.sleep(0.01)
+        with pytest.raises(TemporarilyUnavailable, match=r"in: .*refused; see ACTIVEMQ_HOST"):
+            made.connect()
+        made.close()

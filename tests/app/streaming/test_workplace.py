@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import io
+import json
 import logging
 import os
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,3 +96,40 @@ def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "testbed.log").mkdir()
     with pytest.raises(InvalidConfiguration, match="log cannot be written"), logged_to(tmp_path, {}):
         pass
+
+
+class Disk(io.RawIOBase):
+    """A file on a disk that may be full."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.room = 1000
+
+    def write(self, data: Any) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fits = bytes(data)[: self.room]
+        self.written += fits
+        self.room -= len(fits)
+        return len(fits)
+
+
+def test_a_full_disk_makes_a_log_shorter_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], log_as_before: None
+) -> None:
+    disk = Disk()
+    monkeypatch.setattr(Path, "open", lambda *_, **__: disk)
+    with logged_to(tmp_path, {"": logging.INFO}):
+        logging.getLogger("app.x").warning("first")
+        disk.room = 10
+        for _ in range(3):
+            logging.getLogger("app.x").warning("lost")
+        disk.room = 1000
+        logging.getLogger("app.x").warning("last")
+    lines = [json.loads(line) for line in disk.written.splitlines() if line.endswith(b"}")]
+    assert [line["message"] for line in lines] == [
+        "first",
+        "3 lines are missing here: they could not be written.",
+        "last",
+    ]
+    assert capsys.readouterr().err == ""
