@@ -1,6 +1,6 @@
 """Tasks executed here: a command for each file, some at a time.
 
-Two kinds of threads: *workers* run payloads; the *keeper* looks for files of
+Two kinds of threads: workers run payloads; the *keeper* looks for files of
 datasets, and writes what became of jobs, many at once.
 """
 
@@ -13,15 +13,16 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from models.errors import InvalidMessage, PromptProcessingError, TemporarilyUnavailable
 from models.streaming.datasets import CatalogueFile, DatasetId
 from models.streaming.tasks import FINISHED, JobChanges, TaskSpec, TaskState
-from repos.streaming.local_jobs import FAILED, RUNNING, WAITING, LocalJob, LocalJobs, LocalTask
-from repos.streaming.payload_process import PayloadStopped
+from repos.streaming.local_jobs import WAITING, LocalJob, LocalJobs, LocalTask
+from repos.streaming.local_work import Work
+from repos.streaming.local_workers import LocalWorkers
 from repos.streaming.payloads import PayloadRunner
 
 _log = logging.getLogger(__name__)
@@ -34,10 +35,8 @@ _FLUSH = 0.1
 POLL = (0.1, 1.0)
 #: Seconds that threads have to end.
 _PATIENCE = 5.0
-#: Seconds before the database is asked again, or a full disk is tried.
+#: Seconds before the database is asked again.
 _BACK_OFF = 1.0
-#: Seconds before a file that failed is tried again, times how often it did.
-_RETRY = 1.0
 #: Seconds between looks for what is too old to be kept, while there was some
 #: and otherwise.
 _FORGET, _LATER = 10.0, 86_400.0
@@ -53,34 +52,6 @@ class DatasetFiles(Protocol):
 
     def is_open(self, dataset: DatasetId) -> bool | None:
         """Say whether a dataset is open; None if there is none."""
-
-
-@dataclass
-class _Work:
-    """A task in hand; the keeper's."""
-
-    task: LocalTask
-    files: int = 0
-    change: int = 0
-    whole: bool = False
-    missed: bool = False
-    statuses: dict[int, str] = field(default_factory=dict)
-    due: float = 0.0
-    pause: float = 0.0
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether jobs of it are not known to have ended."""
-        return bool(set(self.statuses.values()) - {FINISHED, FAILED})
-
-    def state(self) -> TaskState | None:
-        """How it ended; None while it has not."""
-        if not self.whole or self.is_busy:
-            return None
-        found = set(self.statuses.values())
-        if FAILED not in found:
-            return TaskState.DONE
-        return TaskState.FINISHED if FINISHED in found else TaskState.FAILED
 
 
 class LocalExecutor:
@@ -118,25 +89,18 @@ class LocalExecutor:
         self._jobs = jobs
         self._catalogue = catalogue
         self._runner = runner
-        self._attempts = attempts
+        self._workers = LocalWorkers(runner=runner, workers=workers, attempts=attempts)
         self._poll = poll
         self._keep_for = keep
         self._forget_next = float("-inf")
-        self._works: dict[int, _Work] = {}
+        self._works: dict[int, Work] = {}
         self._new: queue.SimpleQueue[LocalTask] = queue.SimpleQueue()
-        self._waiting: queue.SimpleQueue[tuple[LocalTask, LocalJob] | None] = queue.SimpleQueue()
-        self._changed: queue.SimpleQueue[LocalJob] = queue.SimpleQueue()
-        self._failed: queue.SimpleQueue[tuple[float, LocalTask, LocalJob]] = queue.SimpleQueue()
-        self._again: list[tuple[float, LocalTask, LocalJob]] = []
         self._unsaved: dict[int, LocalJob] = {}
         self._wake = threading.Event()
         self._stop = threading.Event()
+        self._starting = threading.Lock()
         self._started = False
         self._keeper = threading.Thread(target=self._keep, name="local executor", daemon=True)
-        self._workers = [
-            threading.Thread(target=self._work, name=f"payload {number}", daemon=True)
-            for number in range(workers)
-        ]
 
     def start(self) -> None:
         """Kill payloads that an earlier process left, and take up its tasks.
@@ -148,15 +112,17 @@ class LocalExecutor:
         models.errors.TemporarilyUnavailable
             Raised if the database cannot be reached.
         """
-        if self._started:
-            return
-        self._runner.open()
-        tasks = self._jobs.open_tasks()
-        self._started = True
-        for task in tasks:
-            self._new.put(task)
-        for thread in (self._keeper, *self._workers):
-            thread.start()
+        # Tasks are submitted from several threads.
+        with self._starting:
+            if self._started:
+                return
+            self._runner.open()
+            tasks = self._jobs.open_tasks()
+            self._started = True
+            for task in tasks:
+                self._new.put(task)
+            self._keeper.start()
+            self._workers.start()
 
     def submit(self, task: TaskSpec) -> str:
         """Have a task executed, once; see `services.streaming.executor`."""
@@ -187,53 +153,13 @@ class LocalExecutor:
         """Kill what runs, to be run again at the next start."""
         self._stop.set()
         self._wake.set()
-        self._runner.stop()
-        for _ in self._workers:
-            self._waiting.put(None)
+        self._workers.stop()
         deadline = time.monotonic() + _PATIENCE
-        for thread in (*self._workers, self._keeper):
-            if thread.is_alive():
-                # The catalogue may be slow; what is not written is found out again.
-                thread.join(max(0.1, deadline - time.monotonic()))
+        self._workers.join(deadline)
+        if self._keeper.is_alive():
+            # The catalogue may be slow; what is not written is found out again.
+            self._keeper.join(max(0.1, deadline - time.monotonic()))
         self._runner.close()
-
-    def _work(self) -> None:
-        while not self._stop.is_set() and (item := self._waiting.get()) is not None:
-            task, job = item
-            job = replace(job, status=RUNNING, started=datetime.now(UTC))
-            self._changed.put(job)
-            try:
-                error = self._runner.run(task, job)
-            except PayloadStopped:
-                return
-            except TemporarilyUnavailable as trouble:
-                # It says nothing about the file.
-                _log.error("Payloads cannot be run now: %s", trouble)
-                self._failed.put((time.monotonic() + _BACK_OFF, *item))
-                self._stop.wait(_BACK_OFF)
-                continue
-            except Exception as unexpected:
-                # A worker that ended would be missed by all tasks to come.
-                _log.exception("Job %d on %s fails.", job.id, job.filename)
-                error = f"{type(unexpected).__name__}: {unexpected}"
-            self._judge(task, replace(job, attempts=job.attempts + 1, ended=datetime.now(UTC), error=error))
-
-    def _judge(self, task: LocalTask, job: LocalJob) -> None:
-        """Decide what becomes of a job whose payload has ended."""
-        if job.error is None:
-            self._changed.put(replace(job, status=FINISHED))
-        elif job.attempts < self._attempts:
-            _log.warning(
-                "%s of task %d failed, attempt %d of %d: %s",
-                *(job.filename, task.id, job.attempts, self._attempts, job.error),
-            )
-            again = replace(job, status=WAITING)
-            # In this order: the next attempt has the last word.
-            self._changed.put(again)
-            self._failed.put((time.monotonic() + _RETRY * job.attempts, task, again))
-        else:
-            _log.error("%s of task %d failed: %s", job.filename, task.id, job.error)
-            self._changed.put(replace(job, status=FAILED))
 
     def _keep(self) -> None:
         while not self._stop.is_set():
@@ -260,7 +186,7 @@ class LocalExecutor:
                 self._take_up(task)
         self._save()
         now = time.monotonic()
-        self._try_again(now)
+        self._workers.try_again(now)
         for work in list(self._works.values()):
             if not work.whole and work.due <= now:
                 self._look_for_files(work)
@@ -284,21 +210,13 @@ class LocalExecutor:
             self._runner.forget(task)
         return bool(tasks)
 
-    def _try_again(self, now: float) -> None:
-        """Hand out again what failed long enough ago."""
-        while not self._failed.empty():
-            self._again.append(self._failed.get())
-        for _, task, job in (item for item in self._again if item[0] <= now):
-            self._waiting.put((task, job))
-        self._again = [item for item in self._again if item[0] > now]
-
     def _take_up(self, task: LocalTask) -> None:
         """Go on with a task where it was left."""
         try:
             if self._jobs.state(task.id) is not TaskState.RUNNING:
                 return
             jobs = self._jobs.jobs(task.id)
-            work = _Work(task, files=len(jobs), change=self._jobs.last_change(task.id))
+            work = Work(task, files=len(jobs), change=self._jobs.last_change(task.id))
         except Exception:
             self._new.put(task)
             raise
@@ -306,18 +224,17 @@ class LocalExecutor:
         for job in jobs:
             self._add(work, job)
 
-    def _add(self, work: _Work, job: LocalJob) -> None:
-        # As it is in the database: a task ends when that is written.
-        work.statuses[job.id] = job.status
+    def _add(self, work: Work, job: LocalJob) -> None:
+        work.note(job)
         if job.final:
             return
         if self._runner.has_succeeded(work.task, job):
             done = replace(job, status=FINISHED, attempts=job.attempts + 1, error=None)
-            self._changed.put(replace(done, ended=datetime.now(UTC)))
+            self._workers.tell(replace(done, ended=datetime.now(UTC)))
         else:
-            self._waiting.put((work.task, replace(job, status=WAITING)))
+            self._workers.hand_out(work.task, replace(job, status=WAITING))
 
-    def _look_for_files(self, work: _Work) -> None:
+    def _look_for_files(self, work: Work) -> None:
         """Make jobs for files that are new in the dataset."""
         dataset = work.task.spec.input
         quickest, longest = self._poll
@@ -338,7 +255,7 @@ class LocalExecutor:
             # Used up even if it fails: it may have been written all the same.
             work.change += len(files)
             for job in self._jobs.add_jobs(work.task.id, files, change=first):
-                if job.id not in work.statuses:
+                if not work.knows(job):
                     self._add(work, job)
             work.files += len(files)
         work.pause = quickest if files else min(longest, max(quickest, work.pause * 2))
@@ -349,17 +266,10 @@ class LocalExecutor:
 
     def _save(self) -> None:
         """Write what became of jobs, each in its last state."""
-        while not self._changed.empty():
-            job = self._changed.get()
-            self._unsaved[job.id] = job
+        self._unsaved.update((job.id, job) for job in self._workers.told())
         if not self._unsaved:
             return
-        rows = []
+        self._jobs.save([(self._works[job.task].next_change(), job) for job in self._unsaved.values()])
         for job in self._unsaved.values():
-            work = self._works[job.task]
-            work.change += 1
-            rows.append((work.change, job))
-        self._jobs.save(rows)
-        for job in self._unsaved.values():
-            self._works[job.task].statuses[job.id] = job.status
+            self._works[job.task].note(job)
         self._unsaved.clear()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -20,7 +22,7 @@ import pytest
 from models.errors import InvalidConfiguration, InvalidMessage, TemporarilyUnavailable
 from models.streaming.datasets import DatasetId
 from models.streaming.tasks import FINISHED, TaskState
-from repos.streaming import local_executor, payload_process, payloads
+from repos.streaming import local_executor, local_workers, payload_process, payloads
 from repos.streaming.local_executor import LocalExecutor
 from repos.streaming.local_job_listing import LocalJobListing
 from repos.streaming.local_jobs import LocalJob
@@ -31,8 +33,9 @@ FIRST = "swf.100010.000001.stf"
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    monkeypatch.setattr(local_executor, "_RETRY", 0.05)
-    monkeypatch.setattr(local_executor, "_BACK_OFF", 0.05)
+    monkeypatch.setattr(local_workers, "_RETRY", 0.05)
+    for module in (local_executor, local_workers):
+        monkeypatch.setattr(module, "_BACK_OFF", 0.05)
     place = Place(tmp_path)
     yield place
     place.close()
@@ -165,6 +168,20 @@ def test_a_payload_that_takes_too_long_is_killed_with_all_it_started(place: Plac
         executor.close()
     child = int(children.read_text())
     until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie")
+
+
+def test_what_a_payload_put_into_a_session_of_its_own_ends_with_the_executor(place: Place) -> None:
+    left = "import os, time; open('pid.new', 'w').write(str(os.getpid())); os.rename('pid.new', 'pid')"
+    script = f'setsid {sys.executable} -c "{left}; time.sleep(600)" & while ! [ -e pid ]; do sleep 0.01; done'
+    place.dataset.attach(1)
+    place.dataset.open = False
+    executor = place.executor(f"sh -c {shlex.quote(script)}")
+    assert ended(executor, executor.submit(TASK)) is TaskState.DONE
+    (name,) = place.names()
+    pid = int((place.outputs / name / "pid").read_text())
+    assert psutil.pid_exists(pid)
+    executor.close()
+    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
 
 
 def test_what_a_payload_leaves_behind_is_killed(place: Place) -> None:
@@ -475,3 +492,24 @@ def test_jobs_are_listed_for_people(place: Place) -> None:
     ended(executor, task_id)
     listing = LocalJobListing(place.engine()).listed(JobQuery(taskid=int(task_id)))
     assert json.loads(json.dumps(listing.summary)) == {"finished": 1}
+
+
+def test_several_may_start_it_at_once(place: Place) -> None:
+    """Tasks are submitted from several threads, the first of which starts it."""
+    place.dataset.attach(1)
+    place.dataset.open = False
+    executor = place.executor()
+    together = threading.Barrier(4, timeout=60)
+    ids: list[str] = []
+
+    def submit() -> None:
+        together.wait()
+        ids.append(executor.submit(TASK))
+
+    threads = [threading.Thread(target=submit) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(ids) == 4 and len(set(ids)) == 1
+    assert ended(executor, ids[0]) is TaskState.DONE
