@@ -4,13 +4,15 @@ from __future__ import annotations
 
 __all__ = ["malformed", "openapi"]
 
+import os
 import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from http import HTTPStatus
 from pathlib import Path
 
 import httpx
@@ -20,7 +22,9 @@ from benchmarks.bar import Bar, none_of, say
 from benchmarks.malformed import KINDS
 from benchmarks.scene import PROJECT, SMALL_CAM, Scene
 from config.instruments import load_instrument
+from repos.streaming.database import create_streaming_engine
 from simulator.schedule import plan_simulated
+from simulator.servers.process import free_port
 
 _EACH = 100
 #: What schemathesis checks: no 5xx, and that answers are as described.
@@ -32,6 +36,8 @@ _CHECKS = (
     "response_schema_conformance",
 )
 _EXAMPLES = 200
+#: Of the monitor's operations, which are many.
+_EXAMPLES_OF_EACH = 20
 
 
 def malformed(scratch: Path) -> Iterator[Bar]:
@@ -64,33 +70,72 @@ def openapi(scratch: Path) -> Iterator[Bar]:
     """What schemathesis finds."""
     scene = _scene(scratch, main=[{"survey": "a survey that no generator thinks of", "pipelines": None}])
     with scene.service() as service:
-        done = subprocess.run(
-            [
-                str(Path(sys.executable).with_name("st")),
-                "run",
-                f"{service.url}/openapi.json",
-                f"--checks={','.join(_CHECKS)}",
-                f"--max-examples={_EXAMPLES}",
-                "--continue-on-failure",
-                "--suppress-health-check=all",
-                "--seed=7",
-                "--generation-database=:memory:",
-            ],
-            cwd=scratch,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        yield _conform("schemathesis on /openapi.json", service.url, scratch)
+    with _monitor(scratch / "monitor") as url:
+        # What it sends of messages lasts for a quarter of an hour.
+        options = "--exclude-path=/api/messages/stream/", f"--max-examples={_EXAMPLES_OF_EACH}"
+        yield _conform("schemathesis on the monitor's /openapi.json", url, scratch, *options)
+
+
+def _conform(name: str, url: str, scratch: Path, *options: str) -> Bar:
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("st")),
+            "run",
+            f"{url}/openapi.json",
+            f"--checks={','.join(_CHECKS)}",
+            *(options or (f"--max-examples={_EXAMPLES}",)),
+            "--continue-on-failure",
+            "--suppress-health-check=all",
+            "--seed=7",
+            "--generation-database=:memory:",
+        ],
+        cwd=scratch,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     for line in done.stdout.splitlines():
         say(line[:300])
     lines = [line.strip(" =") for line in done.stdout.splitlines() if line.strip(" =")]
-    yield Bar(
-        "schemathesis on /openapi.json",
+    return Bar(
+        name,
         int(done.returncode != 0),
         "== 0",
         done.returncode == 0,
         lines[-1] if lines else done.stderr[-300:],
     )
+
+
+@contextmanager
+def _monitor(directory: Path) -> Iterator[str]:
+    """Run a monitor; gives its URL."""
+    for place in (directory, directory / "embedded"):
+        # Without an agent's database there are no jobs to ask for.
+        place.mkdir(parents=True, exist_ok=True)
+        create_streaming_engine(f"sqlite:///{place}/processing-agent.db").dispose()
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "app.cli", "monitor", "--port", str(port)]
+    environment = {**os.environ, "PP_TESTBED_DIRECTORY": str(directory)}
+    with (directory / "monitor.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=PROJECT, env=environment, stderr=log)
+        try:
+            while not _answers(url):
+                if process.poll() is not None:
+                    raise RuntimeError(f"the monitor ended with {process.returncode}; see {log.name}")
+                time.sleep(0.1)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/ready", trust_env=False).status_code == HTTPStatus.OK
+    except httpx.HTTPError:
+        return False
 
 
 def _scene(scratch: Path, main: list[dict[str, object]] | None = None) -> Scene:

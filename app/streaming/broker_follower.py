@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["BrokerFollower"]
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +13,23 @@ from app.streaming.run_summary import Standing
 from models.errors import TemporarilyUnavailable
 from models.streaming.datasets import DatasetId
 from models.streaming.messages import StopWorkflow, naive_timestamp
-from models.streaming.monitoring import FINAL_STATUSES, AgentStatus, ExecutionStatus, FileTally, StfStatus
+from models.streaming.monitoring import (
+    FINAL_STATUSES,
+    AgentStatus,
+    ExecutionStatus,
+    FileTally,
+    StfFile,
+    StfStatus,
+)
 from models.streaming.names import DEFAULT_SCOPE, dataset_name
 from repos.streaming.monitor_overview import Overview
 from services.streaming.catalogue import Catalogue
 from services.streaming.monitor import Monitor
 
 _Body = Mapping[str, Any]
+
+#: Files of a run that are looked at one by one, for who had to do with them.
+_SHORT = 10_000
 
 
 class BrokerFollower:
@@ -107,7 +117,7 @@ class BrokerFollower:
     def finish(self, standing: Standing) -> Standing:
         """Add to how a run stood in the end what takes longer to find out."""
         bodies = self._monitor.messages(self._execution_id)
-        files = self._monitor.files(self._run) if self._run is not None and standing.registered else ()
+        files = self._some_files(standing)
         senders = [str(body["sender"]) for body in bodies if body.get("sender")]
         workers = [str(file.metadata.get("panda_tracking_agent") or "") for file in files]
         dataset_files = None
@@ -119,6 +129,14 @@ class BrokerFollower:
             agents=tuple(dict.fromkeys(name for name in [*senders, *workers] if name)),
             dataset_files=dataset_files,
         )
+
+    def _some_files(self, standing: Standing) -> Sequence[StfFile]:
+        """Return all files of a short run, and examples of a long one."""
+        if self._run is None or not standing.registered:
+            return ()
+        if standing.registered <= _SHORT:
+            return self._monitor.files(self._run)
+        return [tally.latest for tally in self._monitor.tally_files(self._run).values()]
 
     def trouble(self) -> str:
         """Say what keeps agents from their work, if anything does."""

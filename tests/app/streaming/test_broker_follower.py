@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from app.streaming import broker_follower
 from app.streaming.broker_follower import BrokerFollower
 from models.streaming.datasets import DatasetId
 from models.streaming.messages import StopWorkflow
@@ -113,6 +114,15 @@ def test_from_its_begin_to_its_end(world: World) -> None:
     assert (standing.task_id, standing.task_state, standing.dataset_files) == ("5", "done", 3)
     assert standing.agents == ("daq", "processing-agent-alice-3")
     assert standing.messages == {"stf_gen": 3, "end_run": 1}
+
+
+def test_of_a_long_run_a_few_files_tell(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker_follower, "_SHORT", 1)
+    world.add(StfStatus.PROCESSED, StfStatus.PROCESSED, StfStatus.FAILED)
+    one = follower(world, catalogue=False)
+    standing = one.look()
+    monkeypatch.setattr(World, "files", lambda *_: pytest.fail("all of its files are asked for"))
+    assert one.finish(standing).agents == ("daq", "processing-agent-alice-3")
 
 
 def test_a_catalogue_that_cannot_be_asked(world: World) -> None:
