@@ -93,7 +93,7 @@ class EmbeddedTestbed:
         monitor = create_streaming_engine(settings.monitor_database_url, setting="PP_MONITOR_DATABASE")
         self._ends.callback(monitor.dispose)
         self._store = MonitorStore.on(monitor)
-        self._ends.callback(self._traces.settle, self._store)
+        self._ends.callback(self._settle)
         self._monitor = EmbeddedMonitor(self._store)
         self._catalogue = create_catalogue(settings)
         self._recorder = BufferedRecorder(self._store.messages)
@@ -248,6 +248,13 @@ class EmbeddedTestbed:
         handler.start()
         self._ends.callback(handler.stop, _PATIENCE)
         self._ends.callback(logging.getLogger().removeHandler, handler)
+
+    def _settle(self) -> None:
+        """Note what is over, now or else at the next start."""
+        try:
+            self._traces.settle(self._store)
+        except TemporarilyUnavailable as error:
+            _log.error("The monitor does not hear what is over: %s", error)
 
     def _note_execution(self, execution_id: str) -> None:
         agents = [self._runner.name, *(agent.name for agent in self._agents)]

@@ -19,6 +19,7 @@ from app.streaming.workplace import Workplace, logged_to
 from config.streaming.sections import check_agents
 from config.streaming.settings import StreamingSettings
 from config.streaming.testbed import load_testbed_config
+from models.errors import TemporarilyUnavailable
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ def run_embedded(
             poll_interval=config.poll_interval or 60.0,
             poll_timeout=config.poll_timeout or 0.0,
         )
+        faults: tuple[str, ...] = ()
         try:
             testbed.start()
             console.print(
@@ -74,12 +76,16 @@ def run_embedded(
                 soft_wrap=True,
             )
             standing = follow(testbed, console=console, stop_asked=stops, timeout=timeout)
-            standing = testbed.finish(standing)
+            try:
+                standing = testbed.finish(standing)
+            except TemporarilyUnavailable as error:
+                faults += (str(error),)
         finally:
             testbed.close()
         total = time.monotonic() - begin
         result = testbed.result
-        faults = (result.error,) if result is not None and result.error else ()
+        if result is not None and result.error:
+            faults += (result.error,)
         summary = RunSummary.of(
             standing,
             stopped=bool(stops()),

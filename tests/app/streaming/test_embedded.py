@@ -16,6 +16,7 @@ from rich.console import Console
 from app.streaming.embedded import EmbeddedTestbed
 from app.streaming.embedded_daq_monitor import EmbeddedDaqMonitor
 from app.streaming.embedded_past import Traces
+from app.streaming.embedded_run import run_embedded
 from app.streaming.following import follow
 from app.streaming.run_summary import RunSummary, Standing
 from config.streaming.settings import load_streaming_settings
@@ -197,3 +198,34 @@ def test_a_catalogue_that_is_away_is_told_of_before_anything_begins(scene: Scene
 def test_a_payload_that_does_not_exist_is_named_before_anything_begins(scene: Scene) -> None:
     with pytest.raises(InvalidConfiguration, match="no-such-program"):
         scene.run(env={"PP_PAYLOAD": "no-such-program"})
+
+
+def test_a_disk_that_is_full_at_the_end_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_as_before: None
+) -> None:
+    def full(*_: Any) -> Any:
+        raise TemporarilyUnavailable("the disk is full")
+
+    monkeypatch.setattr(EmbeddedTestbed, "finish", full)
+    real = Traces.settle
+    settled: list[int] = []
+
+    def settle(traces: Traces, store: MonitorStore) -> None:
+        settled.append(1)
+        if len(settled) > 1:
+            full()
+        real(traces, store)
+
+    monkeypatch.setattr(Traces, "settle", settle)
+    summary = run_embedded(
+        "prompt_processing",
+        settings=load_streaming_settings({"PP_TESTBED_DIRECTORY": str(tmp_path)}),
+        parameters={"realtime": False, "stf_count": 1},
+        console=Console(file=io.StringIO()),
+        stops=lambda: 0,
+        timeout=60.0,
+    )
+    assert (summary.processed, summary.execution_status) == (1, "completed")
+    assert summary.faults == ("the disk is full",)
+    # For the next one.
+    assert Traces(tmp_path / "embedded").execution_id == summary.execution_id

@@ -7,9 +7,6 @@ import io
 import json
 import logging
 import os
-import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +14,6 @@ import pytest
 
 from app.streaming.workplace import Workplace, logged_to, running_testbed, the_only_agent
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
-
-
-@pytest.fixture
-def log_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    before, level, hooks = root.handlers[:], root.level, (sys.excepthook, threading.excepthook)
-    yield
-    root.handlers[:] = before
-    root.setLevel(level)
-    sys.excepthook, threading.excepthook = hooks
-    logging.captureWarnings(False)
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:
