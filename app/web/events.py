@@ -42,7 +42,10 @@ def read_visit(headers: Mapping[str, str], body: bytes) -> FannedOutVisit:
     except InvalidMessage:
         raise
     except Exception as error:  # the library lets any error of its parsing through
-        raise InvalidMessage(f"not a CloudEvent: {type(error).__name__}: {error}") from error
+        raise InvalidMessage(
+            f"not a CloudEvent: {type(error).__name__}: {error}; send a visit as one in structured mode "
+            "(Content-Type: application/cloudevents+json) or in binary mode (headers ce-...)"
+        ) from error
     data = event.get_data()
     if data is None or data == "" or data == b"":
         raise InvalidMessage("the CloudEvent has no data; it must hold a visit")

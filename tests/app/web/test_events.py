@@ -80,3 +80,8 @@ def test_any_field_gives_a_sound_visit_or_is_named(field: str, value: Any) -> No
         assert FannedOutVisit.parse(visit.model_dump_json()) == visit
     else:
         assert field in error or "JSON" in error
+
+
+def test_a_visit_without_an_event_around_it_is_told_how() -> None:
+    with pytest.raises(InvalidMessage, match=r"not a CloudEvent: .*application/cloudevents\+json.*ce-"):
+        read_visit({"content-type": "application/json"}, b'{"groupId": "g"}')
