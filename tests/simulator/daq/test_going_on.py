@@ -485,6 +485,34 @@ def test_a_run_that_others_have_ended_is_not_taken_for_the_next(world: World) ->
     assert [(result.run_id, result.stf_count) for result in results] == [("100011", 4)]
 
 
+def test_a_full_disk_ends_the_run_aloud(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    workflow = world.workflow()
+    results = []
+
+    def work(runner: DaqRunner) -> None:
+        result = runner.run_once(workflow)
+        results.append(result)
+        fail_in_the_end.undo()
+
+    fail_in_the_end = pytest.MonkeyPatch()
+
+    def fill(runner: DaqRunner, message: Message) -> None:
+        def full(*arguments: Any, **named: Any) -> None:
+            raise TemporarilyUnavailable("the journal: disk is full")
+
+        if getattr(message, "sequence", 0) == 2:
+            fail_in_the_end.setattr(MortalJournal, "save", full)
+
+    assert world.process(work, on_message=fill) is not None
+    (result,) = results
+    assert (result.status, result.ending) == (ExecutionStatus.FAILED, Ending.FAILED)
+    assert "disk is full" in str(result.error)
+    # The next message could not be kept, so it was not sent; but that of the end was.
+    assert [body["msg_type"] for body in world.messages()][-2:] == ["stf_gen", "end_run"]
+    assert world.messages()[-1]["total_stf_files"] == 2
+    assert world.monitor.endings[result.execution_id][0] is ExecutionStatus.FAILED
+
+
 def test_a_run_of_another_workflow_is_ended_before_the_next(world: World) -> None:
     assert world.process(lambda runner: runner.run_once(world.workflow()), on_message=die_after(1)) is None
     assert world.process(lambda runner: runner.run_once(world.workflow(stf_count=1))) is not None
@@ -603,7 +631,8 @@ def test_time_goes_on_from_where_it_was(tmp_path: Path) -> None:
     assert [message.msg_type for message in told] == ["start_run", "end_run"]
 
 
-def test_how_much_time_has_passed_is_noted(tmp_path: Path) -> None:
+def test_how_much_time_has_passed_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulator.daq.simulation._NOTE", 0.05)
     notes: list[Progress] = []
     control = Control()
 
@@ -620,7 +649,7 @@ def test_how_much_time_has_passed_is_noted(tmp_path: Path) -> None:
     )
     assert simulation.run() is Ending.STOPPED
     assert notes[0].told == 1
-    assert notes[0].clock >= 1.0
+    assert notes[0].clock >= 0.05
 
 
 @pytest.mark.parametrize("content", [b"", b"not JSON", b'{"timestamp": 3}', b"[]"])
