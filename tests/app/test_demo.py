@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -388,10 +389,18 @@ def test_an_impatient_user(service: ServiceProcess) -> None:
     service._environment["STUBBORN"] = "1"
     service.start()
     previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.3)
+
+    def interrupt() -> None:
+        while "stopping" not in service._log.read_text():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGALRM)
+
+    impatient = threading.Thread(target=interrupt, daemon=True)
+    impatient.start()
     try:
-        service.stop(timeout=60)
+        service.stop(timeout=200)
     finally:
+        impatient.join()
         signal.signal(signal.SIGALRM, previous)
     assert not _lives(service.pid)
 

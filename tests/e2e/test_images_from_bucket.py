@@ -89,6 +89,13 @@ class Site:
         self.listener.start()
         until(lambda: self.listener.trouble is None)
 
+    def wait_heard(self, form: str) -> None:
+        """Wait until the listener knows of an image."""
+        heard: list[FoundImage] = []
+        subscription = self.listener.subscribe(FORMS[form][0], 94, "R22_S11", heard.append)
+        until(lambda: heard)
+        subscription.close()
+
     def deliver(self, form: str, content: bytes = b"pixels") -> None:
         _, key, sidecar = FORMS[form]
         if sidecar is not None:
@@ -114,7 +121,7 @@ class Site:
         content = self.store.fetch(found).path.read_bytes()
         return Image(content, found.raw.exposure_id, visit.cameraAngle)
 
-    def observe(self, form: str, *, timeout: float = 20.0) -> VisitState:
+    def observe(self, form: str, *, timeout: float = 120.0) -> VisitState:
         """Take the images of a visit, as admission and a slot do."""
         visit = make_visit(instrument=FORMS[form][0], detector=94, groupId=GROUP, nimages=1, duration=0.0)
         subscription = self.listener.subscribe(visit.instrument, 94, "R22_S11", self._inbox.put)
@@ -177,6 +184,7 @@ def test_object_deleted_between_notification_and_read(site: Site) -> None:
     site.deliver("LSST")
     site.client.delete_object(Bucket=site.bucket, Key=FORMS["LSST"][1])
     site.listen()
+    site.wait_heard("LSST")
     with pytest.raises(ImagesUnusable, match="is not in the bucket: deleted after its notification"):
         site.observe("LSST", timeout=1.0)
 
@@ -207,6 +215,7 @@ def test_bucket_missing(site: Site) -> None:
 def test_server_away(site: Site) -> None:
     site.deliver("generic")
     site.listen()
+    site.wait_heard("generic")
     away = create_s3_client("http://127.0.0.1:1")
     site.store = BucketImageStore(client=away, bucket=site.bucket, directory=site.scratch, retry_delay=0.01)
     with pytest.raises(TemporarilyUnavailable, match="cannot be read now"):
