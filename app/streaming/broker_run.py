@@ -7,7 +7,6 @@ __all__ = ["run_over_broker", "stop_over_broker"]
 import logging
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -17,8 +16,7 @@ from app.streaming.broker_follower import BrokerFollower
 from app.streaming.broker_link import BrokerLink, linked
 from app.streaming.following import follow
 from app.streaming.run_summary import RunSummary
-from app.streaming.supervisor import Supervisor
-from app.streaming.supervisord_file import agents_place, find_supervisord_file, write_supervisord_file
+from app.streaming.supervisors import own_supervisor, running_supervisor
 from app.streaming.workplace import logged_to
 from config.streaming.settings import StreamingSettings
 from config.streaming.testbed import TestbedConfig, load_testbed_config
@@ -82,7 +80,7 @@ def run_over_broker(
     """
     begin = time.monotonic()
     config = load_testbed_config(asked, settings=settings, parameters=parameters)
-    supervisor = None if use_running else _own_supervisor(settings, config.namespace)
+    supervisor = None if use_running else own_supervisor(settings, config.namespace)
     with logged_to(settings.testbed_directory, settings.log_levels), linked(settings) as link:
         programs = None
         try:
@@ -166,7 +164,7 @@ def stop_over_broker(
         Raised if nobody serves the namespace, or nothing runs in it.
     """
     asked = load_testbed_config(settings=settings, parameters={"namespace": namespace}).namespace
-    supervisor = _running_supervisor(settings, asked) if agents else None
+    supervisor = running_supervisor(settings, asked) if agents else None
     try:
         ended = _end_runs(settings, asked, execution)
         console.print(f"Ended: {', '.join(sorted(ended))}.", highlight=False, markup=False)
@@ -256,34 +254,3 @@ def _catalogue(settings: StreamingSettings) -> Catalogue | None:
         )
     except TemporarilyUnavailable:
         return None
-
-
-def _own_supervisor(settings: StreamingSettings, namespace: str) -> Supervisor:
-    """Return the supervisord of a directory and namespace."""
-    file = find_supervisord_file()
-    _check_not_by_hand(Supervisor(file), settings)
-    return Supervisor(write_supervisord_file(file, agents_place(settings.testbed_directory, namespace)))
-
-
-def _check_not_by_hand(supervisor: Supervisor, settings: StreamingSettings) -> None:
-    """Check that nobody started the agents of a directory by hand."""
-    if not supervisor.reachable:
-        return
-    directory = supervisor.variable("PP_TESTBED_DIRECTORY") or supervisor.file.parent / "testbed-out"
-    if Path(directory) == settings.testbed_directory and (alive := supervisor.alive()):
-        raise TemporarilyUnavailable(
-            f"{', '.join(alive)} run under supervisord already, started by hand; "
-            f"use them with --use-running, end them with `supervisorctl -c {supervisor.file} shutdown`, "
-            "or choose another place by --directory"
-        )
-
-
-def _running_supervisor(settings: StreamingSettings, namespace: str) -> Supervisor:
-    """Return the supervisord of a directory and namespace; if it does not run,
-    the one that is started by hand.
-    """
-    file = find_supervisord_file()
-    own = agents_place(settings.testbed_directory, namespace) / file.name
-    if own.exists() and (supervisor := Supervisor(own)).reachable:
-        return supervisor
-    return Supervisor(file)
