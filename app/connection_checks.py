@@ -8,6 +8,7 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from app.checks import Check
+from app.kafka_access import alerts_access, notifications_access, writer_access
 from config.fan_out_settings import FanOutSettings
 from config.instrument_routes import Platform, load_instrument_routes
 from config.settings import ServiceSettings
@@ -30,30 +31,14 @@ def service_connection_checks(settings: ServiceSettings) -> list[Check]:
                 partial(probe_bucket, settings.s3_endpoint_url, settings.image_bucket, validate=validate),
             )
         )
-        if settings.kafka_cluster:
-            checks.append(
-                _topics("bucket notifications", KafkaAccess(settings.kafka_cluster), settings.bucket_topic)
-            )
     if settings.raw_microservice:
         checks.append(Check("raw microservice", partial(probe_http, settings.raw_microservice)))
-    if settings.use_kafka_butler_writer and settings.butler_writer_kafka_cluster:
-        access = KafkaAccess(
-            settings.butler_writer_kafka_cluster,
-            settings.butler_writer_kafka_username,
-            settings.butler_writer_kafka_password.get_secret_value(),
-            settings.butler_writer_kafka_security_protocol,
-            verify=settings.kafka_verify_tls,
-        )
-        checks.append(_topics("messages to the writer", access, settings.butler_writer_kafka_topic))
-    if settings.ap_kafka_server:
-        access = KafkaAccess(
-            settings.ap_kafka_server,
-            settings.ap_kafka_producer_username,
-            settings.ap_kafka_producer_password.get_secret_value(),
-            settings.alert_security_protocol,
-            verify=settings.kafka_verify_tls,
-        )
-        checks.append(_topics("alerts", access, settings.ap_kafka_topic))
+    clusters = (
+        ("bucket notifications", notifications_access(settings), settings.bucket_topic),
+        ("messages to the writer", writer_access(settings), settings.butler_writer_kafka_topic),
+        ("alerts", alerts_access(settings), settings.ap_kafka_topic),
+    )
+    checks += [_topics(purpose, access, topic) for purpose, access, topic in clusters if access is not None]
     if settings.sasquatch_url:
         checks.append(Check(f"Sasquatch {settings.sasquatch_url}", partial(_check_sasquatch, settings)))
     return checks

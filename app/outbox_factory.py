@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from app.kafka_access import alerts_access, writer_access
 from config.settings import ServiceSettings
 from models.events import ALERT, BUTLER_WRITER
-from repos.kafka_clients import KafkaAccess
 from repos.outbox_kafka import KafkaSender
 from services.outbox import MessageStore, OutboxDrain, Sender
 
@@ -25,27 +25,10 @@ def build_outbox(settings: ServiceSettings, store: MessageStore) -> OutboxDrain:
     store : `services.outbox.MessageStore`
         Where the messages wait.
     """
-    senders: dict[str, Sender] = {}
-    if settings.use_kafka_butler_writer and settings.butler_writer_kafka_cluster:
-        senders[BUTLER_WRITER] = KafkaSender(
-            KafkaAccess(
-                settings.butler_writer_kafka_cluster,
-                settings.butler_writer_kafka_username,
-                settings.butler_writer_kafka_password.get_secret_value(),
-                settings.butler_writer_kafka_security_protocol,
-                verify=settings.kafka_verify_tls,
-            )
-        )
-    if settings.ap_kafka_server:
-        senders[ALERT] = KafkaSender(
-            KafkaAccess(
-                settings.ap_kafka_server,
-                settings.ap_kafka_producer_username,
-                settings.ap_kafka_producer_password.get_secret_value(),
-                settings.alert_security_protocol,
-                verify=settings.kafka_verify_tls,
-            )
-        )
+    clusters = {BUTLER_WRITER: writer_access(settings), ALERT: alerts_access(settings)}
+    senders: dict[str, Sender] = {
+        kind: KafkaSender(access) for kind, access in clusters.items() if access is not None
+    }
     return OutboxDrain(store=store, senders=senders)
 
 

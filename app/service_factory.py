@@ -19,6 +19,7 @@ from datetime import timedelta
 from importlib import metadata
 
 from app.configured_files import find_camera
+from app.kafka_access import notifications_access
 from app.logging import log_labels
 from app.metrics_port import MetricsPort
 from app.outbox_factory import OutboxCollector, build_outbox
@@ -31,7 +32,6 @@ from models.times import day_obs, tai_from_unix
 from models.visits import FannedOutVisit
 from repos.bucket_listener import BucketListener
 from repos.image_watch import DirectoryWatch
-from repos.kafka_clients import KafkaAccess
 from repos.ledger import Ledger
 from repos.ledger_database import LedgerLock, create_ledger_engine
 from repos.outbox import Outbox
@@ -174,10 +174,11 @@ def _image_listener(settings: ServiceSettings) -> DirectoryWatch | BucketListene
         return DirectoryWatch(
             settings.image_directory, memory=settings.image_memory, polling=settings.image_polling
         )
+    access = notifications_access(settings)
     # The settings see to it that both are there.
-    assert settings.image_bucket is not None and settings.kafka_cluster is not None
+    assert settings.image_bucket is not None and access is not None
     return BucketListener(
-        KafkaAccess(settings.kafka_cluster),
+        access,
         topic=settings.bucket_topic,
         bucket=settings.image_bucket,
         memory=settings.image_memory,

@@ -46,6 +46,18 @@ class BrokerSettings(Settings):
         purpose="where to go on in that topic when the place to go on from has expired: latest or earliest",
         example="latest",
     )
+    bucket_kafka_username: OptionalText = setting(
+        "PP_BUCKET_KAFKA_USERNAME", None, purpose="user at that Kafka", example="worker"
+    )
+    bucket_kafka_password: SecretStr = setting(
+        "PP_BUCKET_KAFKA_PASSWORD", SecretStr(""), purpose="that user's password", example="..."
+    )
+    bucket_kafka_security_protocol: SecurityProtocol = setting(
+        "PP_BUCKET_KAFKA_SECURITY_PROTOCOL",
+        None,
+        purpose="protocol of that Kafka instead of the usual one",
+        example="sasl_ssl",
+    )
     use_kafka_butler_writer: bool = setting(
         "USE_KAFKA_BUTLER_WRITER", False, purpose="whether the writer registers outputs", example="1"
     )
@@ -127,7 +139,7 @@ class BrokerSettings(Settings):
         needs = {"IMAGE_BUCKET": ["KAFKA_CLUSTER"], "AP_KAFKA_SERVER": ["AP_KAFKA_TOPIC"]}
         if _is_on(values.get("USE_KAFKA_BUTLER_WRITER", False)):
             needs["USE_KAFKA_BUTLER_WRITER"] = ["BUTLER_WRITER_KAFKA_CLUSTER", "BUTLER_WRITER_KAFKA_TOPIC"]
-        for user in ("BUTLER_WRITER_KAFKA", "AP_KAFKA_PRODUCER"):
+        for user in ("PP_BUCKET_KAFKA", "BUTLER_WRITER_KAFKA", "AP_KAFKA_PRODUCER"):
             needs[f"{user}_USERNAME"] = [f"{user}_PASSWORD"]
             needs[f"{user}_PASSWORD"] = [f"{user}_USERNAME"]
         return cls.explain_missing(values, needs)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from app import connection_checks, fan_out_factory, outbox_factory, writer_factory
+from app import connection_checks, fan_out_factory, kafka_access, writer_factory
 from app.outbox_factory import OutboxCollector, build_outbox
 from app.writer_factory import build_writer
 from app.writer_metrics import WriterMetrics
@@ -84,7 +84,7 @@ def test_certificates_are_verified_unless_that_is_switched_off(
         made.append(KafkaAccess(*args, **options))
         return made[-1]
 
-    for module in (connection_checks, fan_out_factory, outbox_factory, writer_factory):
+    for module in (connection_checks, fan_out_factory, kafka_access, writer_factory):
         monkeypatch.setattr(module, "KafkaAccess", note)
     everything = variables | {
         "USE_KAFKA_BUTLER_WRITER": "1",

@@ -15,6 +15,8 @@ from app.web_factory import gunicorn_options
 from config.settings import ServiceSettings, load_service_settings
 from models.errors import InvalidConfiguration, NoPipelineApplies
 from models.metrics import MeasuredBundle
+from repos.bucket_listener import BucketListener
+from repos.kafka_clients import KafkaAccess
 from simulator.servers.process import free_port
 from tests.visits import make_visit
 
@@ -151,3 +153,27 @@ def test_parent_does_without_the_middleware() -> None:
 def _start_all_but_slots(service: PromptService) -> None:
     for start in service.on_start:
         start()
+
+
+def test_notifications_of_a_kafka_that_wants_to_know_who_reads(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[KafkaAccess] = []
+
+    def listener(access: KafkaAccess, **options: object) -> BucketListener:
+        made.append(access)
+        return BucketListener(access, **options)
+
+    monkeypatch.setattr("app.service_factory.BucketListener", listener)
+    in_bucket = {name: value for name, value in variables.items() if name != "PP_IMAGE_DIRECTORY"} | {
+        "IMAGE_BUCKET": "raws",
+        "KAFKA_CLUSTER": "k:1",
+        "PP_BUCKET_KAFKA_USERNAME": "worker",
+        "PP_BUCKET_KAFKA_PASSWORD": "secret",
+        "PP_BUCKET_KAFKA_SECURITY_PROTOCOL": "sasl_ssl",
+        "PP_KAFKA_VERIFY_TLS": "0",
+    }
+    build_service(load_service_settings(in_bucket)).close()
+    assert made == [KafkaAccess("k:1", "worker", "secret", "sasl_ssl", verify=False)]
+    with pytest.raises(InvalidConfiguration, match="PP_BUCKET_KAFKA_PASSWORD: is not set"):
+        load_service_settings(in_bucket | {"PP_BUCKET_KAFKA_PASSWORD": ""})
