@@ -1,5 +1,5 @@
-"""What the page about the streaming workflow says of commands, messages,
-resources and tools is so.
+"""What the pages about the streaming workflow say of commands, messages,
+resources, metrics and tools is so.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from models.streaming.messages import COMMANDS, EVENTS
 from tests.docs.pages import ROOT, blocks, links, section
 
 PAGE = ROOT / "docs" / "streaming.md"
+MONITOR = ROOT / "docs" / "monitor.md"
 
 
 def test_commands_of_the_testbed_exist() -> None:
@@ -51,7 +52,7 @@ def test_tools_and_their_arguments_are_those_of_the_server() -> None:
         return {tool.name: list(tool.input_schema["properties"]) for tool in tools}
 
     served = asyncio.run(listed())
-    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", section(PAGE, "MCP"), re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", section(MONITOR, "MCP"), re.MULTILINE)
     told = {name: re.findall(r"`(\w+)`", arguments) for name, arguments in rows}
     assert {**told, **{PREFIX + name: arguments for name, arguments in told.items()}} == served
 
@@ -63,14 +64,14 @@ def test_resources_are_served(tmp_path: Any) -> None:
     app = create_monitor(load_streaming_settings(env={"PP_TESTBED_DIRECTORY": str(tmp_path)}))
     rules = {rule.rule for rule in app.url_map.iter_rules()}
     paths = app.url_map.bind("monitor")
-    named = re.findall(r"`([\w/-]+/)`", section(PAGE, "REST"))
+    named = re.findall(r"`([\w/-]+/)`", section(MONITOR, "REST"))
     assert len(named) > 12
     for name in named:
         places = [f"/api/{name}", f"/api/systemagents/{name}"]
         assert any(paths.test(place, method) for place in places for method in ("GET", "POST")), name
         if name.startswith("state/"):
             assert app.test_client().post(f"/api/{name}", json={}).status_code == 200, name
-    for page in re.findall(r"`(/streaming[^`]*)`", section(PAGE, "Pages")):
+    for page in re.findall(r"`(/streaming[^`]*)`", section(MONITOR, "Pages")):
         pattern = re.sub(r"<[^>]*>", "<", page)
         assert any(re.sub(r"<[^>]*>", "<", rule) == pattern for rule in rules), page
 
@@ -87,6 +88,6 @@ def test_metrics_are_those_of_the_monitor(tmp_path: Any) -> None:
     lines = generate_latest(metrics.registry).decode().splitlines()
     names = {line.split()[2] for line in lines if line.startswith("# HELP")}
     sold = {name.removeprefix("prompt_processing_streaming_") for name in names}
-    rows = re.findall(r"^\| (`.+?`) \|", section(PAGE, "Metrics"), re.MULTILINE)
+    rows = re.findall(r"^\| (`.+?`) \|", section(MONITOR, "Metrics"), re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert {name for name in sold if not name.endswith("_created")} == named
