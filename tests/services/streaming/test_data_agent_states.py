@@ -64,6 +64,11 @@ class DataAgentLives(RuleBasedStateMachine):
         """Some of a run, in any order, and again."""
         self.world.agent.receive(data.draw(st.lists(st.sampled_from(self.messages[run]), min_size=1)))
 
+    @rule(run=run_ids)
+    def its_end_comes_first(self, run: str) -> None:
+        first, *_, last = self.messages[run]
+        self.world.agent.receive([first, last])
+
     @rule(runs=some_runs)
     def all_messages_come(self, runs: set[str]) -> None:
         """Of several runs, one of each in turn."""
@@ -87,7 +92,7 @@ class DataAgentLives(RuleBasedStateMachine):
     def it_works(self) -> None:
         self.world.work()
 
-    @rule(seconds=st.sampled_from([0.3, 4.0, 31.0]))
+    @rule(seconds=st.sampled_from([0.3, 4.0, 31.0, DEADLINE]))
     def time_passes(self, seconds: float) -> None:
         self.world.clock.pass_(seconds)
         self.world.work()
