@@ -33,7 +33,7 @@ class Rest:
     """The monitor's resources; every call that is not followed is an error."""
 
     def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=f"{url}/api", timeout=30.0, trust_env=False)
+        self._client = httpx.Client(base_url=f"{url}/api", timeout=120.0, trust_env=False)
         self.calls: list[tuple[str, str, int]] = []
 
     def __call__(self, method: str, path: str, body: Any = None) -> Any:

@@ -38,7 +38,7 @@ from tests.servers import unique_name
 pytestmark = [pytest.mark.slow, pytest.mark.servers, pytest.mark.timeout(600)]
 
 #: Seconds for what follows the visits' results: drain, writer, registry.
-_LATE = 60.0
+_LATE = 150.0
 
 
 @pytest.fixture(scope="module")

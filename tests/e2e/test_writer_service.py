@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaProducer
 
 from app.demo.service_process import free_port
 from benchmarks.writer_load import YARDSTICK, WriterLoad
 from simulator.servers.kafka import KafkaServer
 from simulator.servers.postgresql import PostgreSQLServer
 from tests.servers import unique_name
+from tests.topics import committed
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
@@ -79,16 +80,7 @@ class Scene:
         producer.close()
 
     def committed(self, topic: str) -> list[bytes]:
-        consumer = KafkaConsumer(
-            topic,
-            bootstrap_servers=self.kafka.bootstrap,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            consumer_timeout_ms=1000,
-        )
-        found = [record.value for record in consumer]
-        consumer.close()
-        return found
+        return [record.value for record in committed(self.kafka.bootstrap, topic)]
 
     def told(self) -> collections.Counter[str]:
         """Return how often each dataset is in the file of an event."""

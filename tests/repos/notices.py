@@ -13,7 +13,7 @@ from typing import Any
 from models.raws import FoundImage
 
 #: Seconds that anything may take on a busy machine.
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 def record(key: str, *, event: str = "ObjectCreated:Put", bucket: str = "raws", **stored: Any) -> Any:

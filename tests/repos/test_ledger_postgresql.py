@@ -59,7 +59,7 @@ def test_no_connection_is_kept_between_transactions(url: str, observer: sa.Conne
         assert connections(observer) == 1
     ledger.finish(make_visit(), DEPLOYMENT, DAY, outcome(Result.PROCESSED))
     # The server takes a moment to see that a client has gone.
-    for _ in range(100):
+    for _ in range(3000):
         if connections(observer) == 0:
             break
         threading.Event().wait(0.02)
@@ -162,7 +162,7 @@ def test_a_wrong_password(url: str, role: str) -> None:
     def with_password(password: str) -> str:
         return sa.make_url(url).set(username=role, password=password).render_as_string(hide_password=False)
 
-    for _ in range(100):
+    for _ in range(3000):
         try:
             create_ledger_engine(with_password("not-this"))
         except InvalidConfiguration as error:

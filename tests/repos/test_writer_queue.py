@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
 
 from models.batches import QueuedMessage, SetAside
@@ -20,6 +19,7 @@ from repos.writer_queue import WriterQueue
 from repos.writer_transactions import GROUP
 from simulator.servers.kafka import KafkaServer
 from tests.servers import unique_name
+from tests.topics import committed
 
 pytestmark = pytest.mark.servers
 
@@ -54,20 +54,7 @@ class Scene:
 
     def committed(self, topic: str) -> list[Any]:
         """Return what a reader of committed messages sees."""
-        place = TopicPartition(topic, 0)
-        everything = KafkaConsumer(bootstrap_servers=self.kafka.bootstrap)
-        end = everything.end_offsets([place])[place]
-        everything.close()
-        consumer = KafkaConsumer(bootstrap_servers=self.kafka.bootstrap, isolation_level="read_committed")
-        consumer.assign([place])
-        consumer.seek_to_beginning(place)
-        found: list[Any] = []
-        # What was committed just now is marked as such a moment later.
-        deadline = time.monotonic() + 60.0
-        while consumer.position(place) < end and time.monotonic() < deadline:
-            found += consumer.poll(timeout_ms=100).get(place, [])
-        consumer.close()
-        return found
+        return committed(self.kafka.bootstrap, topic)
 
     def events(self) -> list[bytes]:
         return [record.value for record in self.committed(self.events_topic)]

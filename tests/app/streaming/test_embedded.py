@@ -41,7 +41,7 @@ class Scene:
         *,
         env: dict[str, str] | None = None,
         stops: Callable[[], int] = lambda: 0,
-        timeout: float = 60.0,
+        timeout: float = 200.0,
         **parameters: Any,
     ) -> tuple[Standing, RunSummary]:
         settings = load_streaming_settings({"PP_TESTBED_DIRECTORY": str(self.directory), **(env or {})})
@@ -223,7 +223,7 @@ def test_a_disk_that_is_full_at_the_end_hides_nothing(
         parameters={"realtime": False, "stf_count": 1},
         console=Console(file=io.StringIO()),
         stops=lambda: 0,
-        timeout=60.0,
+        timeout=200.0,
     )
     assert (summary.processed, summary.execution_status) == (1, "completed")
     assert summary.faults == ("the disk is full",)

@@ -9,6 +9,7 @@ import re
 import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from repos.streaming import panda_executor
 from repos.streaming.panda_client import PandaClient, PandaExited
 from repos.streaming.panda_clients import PandaClients
 from repos.streaming.panda_executor import PAYLOAD, PandaExecutor, find_task_id
+from tests.repos.streaming.executing import until
 from tests.repos.streaming.panda_server import PandaServer, panda_server
 from tests.services.streaming.processing_world import RUN, World, stf_ready
 
@@ -282,7 +284,14 @@ def test_a_server_that_hangs(panda: PandaServer, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(TemporarilyUnavailable, match=r"no answer within 1\.5 s"):
         client.ask("task_status", task=1)
     release.set()
-    assert client.ask("task_status", task=1) == (0, "done")
+
+    def answered() -> bool:
+        # A busy machine may need more than 1.5 s, though nothing hangs.
+        with suppress(TemporarilyUnavailable):
+            return client.ask("task_status", task=1) == (0, "done")
+        return False
+
+    until(answered)
     client.close()
 
 

@@ -17,7 +17,7 @@ from services.streaming.upkeep import Upkeep
 NOW = datetime(2026, 5, 4, tzinfo=UTC)
 
 
-def until(what: Callable[[], object], seconds: float = 30.0) -> None:
+def until(what: Callable[[], object], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it did not come about"
@@ -80,7 +80,7 @@ def make(inbox: Inbox) -> Iterator[Callable[..., Upkeep]]:
     yield start
     for upkeep in made:
         upkeep.end()
-        upkeep.join(30.0)
+        upkeep.join(120.0)
 
 
 def test_it_counts_what_waits(make: Callable[..., Upkeep]) -> None:
