@@ -119,6 +119,8 @@ def gather_status(
 def _check(settings: StreamingSettings) -> None:
     url = settings.monitor_database_url
     if url.startswith(_SQLITE) and not Path(url.removeprefix(_SQLITE)).exists():
+        if settings.monitor_database is not None:
+            raise TemporarilyUnavailable(f"PP_MONITOR_DATABASE: nothing has made {url} yet")
         raise TemporarilyUnavailable(
             f"nothing has run in {settings.testbed_directory} yet: begin with `testbed run`"
         )

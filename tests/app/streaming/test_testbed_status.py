@@ -136,3 +136,10 @@ def test_a_monitor_that_is_away_is_named(tmp_path: Path) -> None:
         print_status(
             load_streaming_settings(env), namespace=None, limit=5, json_wanted=False, console=Console()
         )
+
+
+def test_a_database_that_is_named_and_is_not_there(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/none.db"
+    named = load_streaming_settings({"PP_MONITOR_DATABASE": url})
+    with pytest.raises(TemporarilyUnavailable, match="PP_MONITOR_DATABASE: nothing has made"):
+        print_status(named, namespace=None, limit=5, json_wanted=False, console=Console())
