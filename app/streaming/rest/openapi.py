@@ -7,7 +7,6 @@ __all__ = ["rest_paths", "rest_schemas"]
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import sqlalchemy as sa
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
@@ -15,7 +14,7 @@ from app.streaming.rest import bodies, queries
 from app.streaming.rest.answers import MAX_BODY
 from app.streaming.rest.resources import Views
 from models.streaming.strict_json import LONGEST_NAME
-from repos.ledger_tables import UtcDateTime
+from repos.streaming.monitor_columns import column_schemas
 
 Object = dict[str, Any]
 
@@ -24,14 +23,6 @@ _ALLOW = {"Allow": {"description": "Methods that are served here.", "schema": {"
 _RETRY_AFTER = {"Retry-After": {"required": True, "schema": {"type": "integer", "minimum": 0}}}
 _AUTHENTICATE = {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}}
 _COUNT = {"X-Total-Count": {"description": "How many rows there are in all.", "schema": {"type": "integer"}}}
-_TYPES: list[tuple[type[Any], Object]] = [
-    (UtcDateTime, {"type": "string", "format": "date-time"}),
-    (sa.Uuid, {"type": "string", "format": "uuid"}),
-    (sa.Boolean, {"type": "boolean"}),
-    (sa.Integer, {"type": "integer"}),
-    (sa.Double, {"type": "number"}),
-    (sa.Text, {"type": "string"}),
-]
 #: Keys that there can be.
 _KEY_LIMITS: dict[str, Object] = {
     "integer": {"minimum": 0, "maximum": 2**63 - 1},
@@ -155,7 +146,7 @@ def _resource(views: Views) -> Object:
         made = {"anyOf": [row, several]}
     name, what = spec.path, spec.store.title
     found = {"200": _ok("The row.", row)}
-    key = _column(spec.store.key)
+    key = column_schemas(spec.store)[spec.store.key.name]
     operations = ("get", "patch", "put", "delete")
     added = _ok("The row.", made)
     added["links"] = {
@@ -233,15 +224,8 @@ def _demand_token(paths: Object) -> None:
 
 
 def _row_schema(views: Views) -> Object:
-    shown = [column for column in views.spec.store.table.columns if column.name not in views.spec.hidden]
-    return _object({column.name: _column(column) for column in shown})
-
-
-def _column(column: sa.Column[Any]) -> Object:
-    schema = next((dict(schema) for kind, schema in _TYPES if isinstance(column.type, kind)), {})
-    if column.nullable and "type" in schema:
-        schema["type"] = [schema["type"], "null"]
-    return schema
+    columns = column_schemas(views.spec.store)
+    return _object({name: schema for name, schema in columns.items() if name not in views.spec.hidden})
 
 
 def _row(views: Views) -> str:
