@@ -268,12 +268,13 @@ def test_leftovers_do_not_wait_for_the_end_of_a_run(engine: sa.Engine) -> None:
 def test_signs_of_life_go_on_whatever_goes_wrong(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(scene.ear, "report", lambda report: {}["no such key"])
-    scene.agent.start()
-    until(lambda: "cannot tell the monitor" in caplog.text)
-    monkeypatch.setattr(scene.notes, "facts", lambda: {}["nothing known"])
-    until(lambda: "cannot say how it is" in caplog.text)
-    monkeypatch.undo()
+    monkeypatch.setattr("services.streaming.pulse._AGAIN", 0.01)
+    with monkeypatch.context() as faults:
+        faults.setattr(scene.ear, "report", lambda report: {}["no such key"])
+        scene.agent.start()
+        until(lambda: "cannot tell the monitor" in caplog.text)
+        faults.setattr(scene.notes, "facts", lambda: {}["nothing known"])
+        until(lambda: "cannot say how it is" in caplog.text)
     until(lambda: scene.ear.reports)
 
 
