@@ -66,7 +66,8 @@ class Bench:
 @pytest.fixture
 def bench(kafka: KafkaServer) -> Iterator[Bench]:
     topic = unique_name("images-")
-    kafka.create_topic(topic)
+    # Messages of long ago stay: the broker may look for expired ones at any moment.
+    kafka.create_topic(topic, **{"retention.ms": "-1"})
     made = Bench(kafka, topic)
     yield made
     made.close()
