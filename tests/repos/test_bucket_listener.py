@@ -66,8 +66,7 @@ class Bench:
 @pytest.fixture
 def bench(kafka: KafkaServer) -> Iterator[Bench]:
     topic = unique_name("images-")
-    # Messages of long ago stay: the broker may look for expired ones at any moment.
-    kafka.create_topic(topic, **{"retention.ms": "-1"})
+    kafka.create_topic(topic)
     made = Bench(kafka, topic)
     yield made
     made.close()
