@@ -114,13 +114,16 @@ def _finish(
     said = {f"{group} event".encode(): BUTLER_WRITER}
     said |= {f"{group} alert {number}".encode(): ALERT for number in range(alerts)}
     size = {BUTLER_WRITER: _EVENT_BYTES, ALERT: _ALERT_BYTES}
-    messages = [
+    event, *made = (
         OutboxMessage(kind, topics[kind], None, head + b"\n" + bytes(size[kind]))
         for head, kind in said.items()
-    ]
+    )
+    lost = VisitOutcome(result=Result.NOT_RETRIABLE, alerts=alerts)
     try:
         ledger.claim(visit, "bar", 20261120)
-        ledger.finish(visit, "bar", 20261120, VisitOutcome(result=Result.PROCESSED), messages)
+        if made and not ledger.send(visit, "bar", 20261120, made, lost):
+            faults.append(f"{group}: its alerts were not taken")
+        ledger.finish(visit, "bar", 20261120, VisitOutcome(result=Result.PROCESSED), [event])
     except Exception as error:  # whatever it is, the visit failed
         faults.append(f"{group}: {type(error).__name__}: {error}")
     return said

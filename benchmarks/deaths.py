@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from app.demo.service_process import ServiceProcess
 from benchmarks.scene import PROJECT, Answered, Scene, by_survey
 from benchmarks.watch import Watch
+from services.slots.protocol import Stage
 from simulator.plan import PlannedVisit
 
 _FAULTS = PROJECT / "benchmarks" / "faults"
@@ -37,6 +38,10 @@ class Death:
         Answers that are right.
     kill_within : `float` or `None`
         Seconds within which, at random, the slot is killed from outside.
+    when_begun : `bool`
+        Whether they are counted from when the slot has the visit in hand. A
+        slot that dies just as it gets one costs it nothing: another has it
+        then, and need not die.
     by_timeout : `bool`
         Whether the visit's time limit makes the end.
     dies : `bool`
@@ -46,13 +51,14 @@ class Death:
     survey: str
     statuses: tuple[int, ...]
     kill_within: float | None = None
+    when_begun: bool = False
     by_timeout: bool = False
     dies: bool = True
 
 
 #: By name.
 KINDS = {
-    "sigkill": Death("slow", (503,), kill_within=1.5),
+    "sigkill": Death("slow", (503,), kill_within=1.5, when_begun=True),
     # At any moment of an ordinary visit, export and the time after included.
     "sigkill-anywhere": Death("", (200, 500, 503), kill_within=0.6),
     "segfault": Death("segfault", (503,)),
@@ -134,10 +140,14 @@ def die(
     planned = next(visits)
     scene.deliver(planned, detector)
     begin = time.monotonic()
+    answered = threading.Event()
+    killer = threading.Thread(target=_kill, args=(scene, service, slot, death, answered))
     if death.kill_within is not None:
-        delay = random.uniform(0.0, death.kill_within)
-        threading.Timer(delay, os.kill, (slot, signal.SIGKILL)).start()
+        killer.start()
     answer = scene.send(service, scene.announce(planned, detector, survey=death.survey))
+    answered.set()
+    if death.kill_within is not None:
+        killer.join()
     if watcher is not None:
         watcher.join(10.0)
     end = begin + timeout + GRACE_PERIOD if death.by_timeout else died[0] if died else begin
@@ -145,3 +155,21 @@ def die(
     return Ending(
         answer=answer, next_answer=next_answer, delay=max(0.0, answer.at - end), left=watch.settle(before)
     )
+
+
+def _kill(scene: Scene, service: ServiceProcess, slot: int, death: Death, answered: threading.Event) -> None:
+    """Kill a slot as its kind of death says; not if its visit is over before
+    it has begun.
+    """
+    assert death.kill_within is not None
+    while death.when_begun and not _is_begun(scene, service):
+        if answered.wait(0.02):
+            return
+    time.sleep(random.uniform(0.0, death.kill_within))
+    os.kill(slot, signal.SIGKILL)
+
+
+def _is_begun(scene: Scene, service: ServiceProcess) -> bool:
+    # The first stage is there before the slot has said anything.
+    (slot,) = scene.get(service, "/ready").json()["slots"]
+    return slot["stage"] not in ("", Stage.PREPARING)

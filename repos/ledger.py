@@ -162,8 +162,9 @@ class Ledger(LedgerHistory):
         row = self._row(visit, deployment_id, day_obs) | {"outcome": lost.model_dump_json()}
         with writing(self._engine, durable=True) as connection:
             if connection.execute(self._statements.send, row).scalar_one_or_none() is None:
+                # Whatever its state: who took us for dead has left our messages.
                 there = connection.execute(_row(visit.key, deployment_id)).mappings().one()
-                return all(there[name] == row[name] for name in ("state", "owner", "outcome"))
+                return all(there[name] == row[name] for name in ("owner", "outcome"))
             Outbox.add(connection, messages, visit.key, self._now())
         self._on_messages()
         return True
@@ -181,7 +182,8 @@ class Ledger(LedgerHistory):
         Safe to repeat when it is not known whether an earlier call got
         through. Whoever began while the ledger was away has no row yet and
         gets one. If the lease ran out and another has claimed the visit, only
-        the first result that stands is recorded.
+        the first result that stands is recorded, and none if the other has
+        sent messages of it by now.
 
         Raises
         ------

@@ -68,7 +68,8 @@ class Statements:
 
         One result is recorded once: outcomes hold timings, so an equal one is
         the same one. Of a visit that another process has taken over, only a
-        result that stands is recorded, and only the first.
+        result that stands is recorded, and only the first; none once messages
+        of the other were sent, for ours would say the same again.
 
         Parameters
         ----------
@@ -108,7 +109,9 @@ class Statements:
     def _make_record(self, *, stands: bool) -> Any:
         insert = self._insert(VISITS)
         new = insert.excluded
-        others = _is_none_of(FINAL_RESULTS if stands else (RUNNING, *FINAL_RESULTS))
+        others = _is_none_of((RUNNING, *FINAL_RESULTS))
+        if stands:
+            others = sa.or_(others, sa.and_(VISITS.c.state == RUNNING, VISITS.c.outcome.is_(None)))
         recordable = sa.and_(
             sa.or_(VISITS.c.owner == new.owner, others), VISITS.c.outcome.is_distinct_from(new.outcome)
         )

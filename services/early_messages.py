@@ -10,6 +10,7 @@ from __future__ import annotations
 __all__ = ["EarlyMessages"]
 
 import contextvars
+import itertools
 import logging
 import threading
 import time
@@ -21,6 +22,9 @@ from models.outcomes import Result, VisitOutcome
 from services.slots.protocol import MessagesMade
 
 _log = logging.getLogger(__name__)
+
+#: Pauses between attempts to store, seconds; the last repeats.
+_PAUSES = (0.2, 1.0, 5.0)
 
 #: Stores messages and what becomes of the visit if nothing else is recorded;
 #: says whether it has, which it has not if the visit is somebody else's by
@@ -52,6 +56,7 @@ class EarlyMessages:
         self._lock = threading.Lock()
         self._waiting: deque[tuple[MessagesMade, VisitOutcome]] = deque()
         self._thread: threading.Thread | None = None
+        self._no_more = threading.Event()
         self._delay = 0.0
         self.count = 0
         self.left: list[OutboxMessage] = []
@@ -89,6 +94,7 @@ class EarlyMessages:
 
         Raises whatever the ledger raises; may be called again then.
         """
+        self._no_more.set()
         thread = self._thread
         if thread is not None:
             thread.join()
@@ -104,13 +110,17 @@ class EarlyMessages:
         return outcome.model_copy(update={"alerts": max(outcome.alerts, self.count), "timings": timings})
 
     def _store_now(self) -> None:
-        try:
-            self._store_all()
-        except Exception as error:
-            self._on_trouble(str(error))
-            _log.warning("Alerts cannot be stored now, and wait for the visit's end: %s", error)
-            with self._lock:
-                self._thread = None
+        for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
+            try:
+                self._store_all()
+            except Exception as error:
+                self._on_trouble(str(error))
+                _log.warning("Alerts cannot be stored now; trying again: %s", error)
+            else:
+                return
+            if self._no_more.wait(pause):
+                # Whoever said so does what is left to do.
+                return
 
     def _store_all(self) -> None:
         while True:

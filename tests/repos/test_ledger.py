@@ -392,6 +392,36 @@ def test_what_was_sent_of_is_not_tried_again(processes: Processes, engine: sa.En
     assert len(pending(engine)) == 3
 
 
+def test_what_another_has_sent_is_not_sent_with_a_late_result(
+    processes: Processes, engine: sa.Engine
+) -> None:
+    processes.first.claim(make_visit(), DEPLOYMENT, DAY)
+    processes.wait(2)
+    processes.second.claim(make_visit(), DEPLOYMENT, DAY)
+    assert processes.second.send(make_visit(), DEPLOYMENT, DAY, ALERTS, LOST)
+    assert not processes.first.send(make_visit(), DEPLOYMENT, DAY, ALERTS, LOST)
+    # Who was taken for dead would send them with its result.
+    processes.first.finish(make_visit(), DEPLOYMENT, DAY, outcome(Result.PROCESSED, outputs=1), ALERTS)
+    assert len(pending(engine)) == 3
+    assert processes.second.refresh(make_visit(), DEPLOYMENT)
+    processes.second.finish(make_visit(), DEPLOYMENT, DAY, outcome(Result.PROCESSED, outputs=2))
+    assert processes.first.claim(make_visit(), DEPLOYMENT, DAY).outcome == outcome(
+        Result.PROCESSED, outputs=2
+    )
+
+
+def test_a_repeated_sending_knows_its_own_after_it_was_taken_for_dead(
+    processes: Processes, engine: sa.Engine
+) -> None:
+    processes.first.claim(make_visit(), DEPLOYMENT, DAY)
+    assert processes.first.send(make_visit(), DEPLOYMENT, DAY, ALERTS, LOST)
+    # The connection broke in the commit, and stayed away for long.
+    processes.wait(1.01)
+    assert processes.second.claim(make_visit(), DEPLOYMENT, DAY).outcome == LOST
+    assert processes.first.send(make_visit(), DEPLOYMENT, DAY, ALERTS, LOST)
+    assert len(pending(engine)) == 3
+
+
 def test_a_service_that_starts_again_does_not_send_twice(url: str) -> None:
     first = create_ledger_engine(url)
     ledger = Ledger(first)

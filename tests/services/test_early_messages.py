@@ -105,13 +105,26 @@ def test_order_is_kept_when_the_ledger_was_away(ledger: Ledger) -> None:
     assert (ledger.stored, ledger.asked, ledger.troubles) == ([b"a", b"b"], 3, ["away"])
 
 
+def test_they_are_stored_when_the_ledger_is_back(ledger: Ledger) -> None:
+    early = ledger.early()
+    ledger.failures = [TemporarilyUnavailable("away")]
+    early.take(made(b"a"))
+    early.take(made(b"b"))
+    # The visit may last.
+    for _ in range(3):
+        assert ledger.called.acquire(timeout=LONG)
+    early.settle()
+    assert (ledger.stored, ledger.troubles) == ([b"a", b"b"], ["away"])
+
+
 def test_what_the_ledger_says_in_the_end_is_for_the_caller(ledger: Ledger) -> None:
     early = ledger.early()
-    ledger.failures = [TemporarilyUnavailable("away"), TemporarilyUnavailable("still away")]
+    ledger.failures = [TemporarilyUnavailable("away")] * 1000
     early.take(made(b"a"))
-    with pytest.raises(TemporarilyUnavailable, match="still away"):
+    with pytest.raises(TemporarilyUnavailable, match="away"):
         early.settle()
     assert [message.payload for message in early.waiting] == [b"a"]
+    ledger.failures = []
     early.settle()
     assert (ledger.stored, early.waiting) == ([b"a"], ())
 
