@@ -22,8 +22,9 @@ ENV PATH=/opt/venv/bin:$PATH \
 WORKDIR /opt/prompt-processing
 USER 1000
 EXPOSE 8080 8000
-# Asks where the command answers by its settings and its arguments.
-HEALTHCHECK --interval=30s --timeout=3s --start-period=60s \
+# Asks where the command answers by its settings and its arguments. Reading them
+# takes a while where slots keep every core busy.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s \
     CMD ["python", "tools/healthcheck.py"]
 ENTRYPOINT ["prompt-processing"]
 CMD ["serve"]

@@ -11,7 +11,7 @@ from app.checks import Check, create_checks
 from app.connection_checks import fan_out_checks, service_connection_checks, worker_checks, writer_checks
 from config.environment import apply_library_variables
 from config.fan_out_settings import load_fan_out_settings
-from config.loading import merge_variables
+from config.loading import given, merge_variables
 from config.settings import load_service_settings
 from config.stream_settings import load_stream_settings
 from config.writer_settings import load_writer_settings
@@ -41,8 +41,7 @@ def configured_components(file: Path | None) -> list[str]:
             environment, from_file = merge_variables(_SECTIONS[name], file=file)
         except InvalidConfiguration:
             break  # The service's own check says so.
-        given = {n for n, v in [*environment.items(), *from_file.items()] if v not in ("", None)}
-        if given.intersection(marks):
+        if (given(environment) | given(from_file)).intersection(marks):
             found.append(name)
     return found
 

@@ -222,6 +222,8 @@ def load_settings(
 def _read_file(path: Path, component: str) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text())
+    except yaml.MarkedYAMLError as error:
+        raise InvalidConfiguration(f"the settings file {path} {_describe_yaml(error)}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError) as error:
         raise InvalidConfiguration(f"the settings file {path} cannot be read: {error}") from error
     data = {} if data is None else data
@@ -232,6 +234,18 @@ def _read_file(path: Path, component: str) -> dict[str, Any]:
     if not isinstance(section, dict):
         raise InvalidConfiguration(f"the settings file {path}: the section {component} must be a mapping")
     return {**common, **section}
+
+
+def _describe_yaml(error: yaml.MarkedYAMLError) -> str:
+    """Say where and why a file is no YAML, without what stands there: it may
+    be a password.
+    """
+    mark = error.problem_mark or error.context_mark
+    place = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+    # Those of aliases and tags repeat them.
+    grammar = isinstance(error, yaml.scanner.ScannerError | yaml.parser.ParserError)
+    what = error.problem if grammar else "an alias or a tag that is not known"
+    return f"cannot be read{place}: {what}; a value with special characters needs quotes"
 
 
 def _unknown(given: Iterable[str], known: set[str]) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 __all__ = ["check"]
 
+import re
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,7 +58,9 @@ def check(
     from models.errors import InvalidConfiguration
 
     console = Console()
-    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+
+    def say(text: str) -> None:
+        console.print(_public(text), markup=False, highlight=False, soft_wrap=True)
 
     def report(check: Check, faults: list[str]) -> None:
         say(f"{'FAULT' if faults else 'ok':7}{check.name}")
@@ -79,7 +81,7 @@ def check(
         found = run_checks(
             checks,
             report=report,
-            waiting=lambda open_checks: waiting([c.name for c in open_checks]),
+            waiting=lambda open_checks: waiting([_public(c.name) for c in open_checks]),
             patience=patience,
         )
     faults += len(found)
@@ -87,3 +89,8 @@ def check(
         say(f"{faults} thing{'s' if faults > 1 else ''} to put right.")
         raise typer.Exit(1)
     say("All is well.")
+
+
+def _public(text: str) -> str:
+    """Leave out users and passwords of addresses."""
+    return re.sub(r"(?<=://)[^/@\s]+@", "", text)

@@ -281,10 +281,7 @@ class StreamingSettings(Settings):
     @classmethod
     def check_together(cls, values: Mapping[str, Any]) -> list[str]:
         """Return what is wrong with the variables taken together."""
-        given = {name for name, value in values.items() if value not in ("", None)}
-        if "ACTIVEMQ_SSL_KEY_FILE" in given and "ACTIVEMQ_SSL_CERT_FILE" not in given:
-            return [cls.explain("ACTIVEMQ_SSL_CERT_FILE", "is not set but ACTIVEMQ_SSL_KEY_FILE is")]
-        return []
+        return cls.explain_missing(values, {"ACTIVEMQ_SSL_KEY_FILE": ["ACTIVEMQ_SSL_CERT_FILE"]})
 
     @property
     def has_broker(self) -> bool:

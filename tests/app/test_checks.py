@@ -108,6 +108,23 @@ class TestCommand:
         assert "SKYMAP: is not set" in result.output
         assert "Traceback" not in result.output
 
+    def test_passwords_of_addresses_are_not_shown(self, app: typer.Typer, tmp_path: Path) -> None:
+        address = "http://somebody:hunter2@127.0.0.1:1"
+        env = {
+            **dict.fromkeys(ServiceSettings.variables()),
+            **ENOUGH,
+            "CENTRAL_REPO": str(tmp_path / "no-repo"),
+            "CONFIG_APDB": str(tmp_path / "no-apdb.yaml"),
+            "PP_LEDGER_URL": "postgresql://somebody:hunter2@127.0.0.1:1/ledger",
+            "RAW_MICROSERVICE": address,
+            "SASQUATCH_URL": address,
+        }
+        result = CliRunner().invoke(app, [], env=env)
+        assert result.exit_code == 1
+        assert "http://127.0.0.1:1 does not answer" in result.output
+        assert "Sasquatch at http://127.0.0.1:1" in result.output
+        assert "hunter2" not in result.output
+
     def test_everything_wrong_is_named_at_once(self, app: typer.Typer, tmp_path: Path) -> None:
         env = {
             **dict.fromkeys(ServiceSettings.variables()),

@@ -115,6 +115,12 @@ def test_partial_maps_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:File may have been truncated")
+def test_what_only_looks_like_an_archive(tmp_path: Path) -> None:
+    (tmp_path / "m.fits").write_bytes(b"PK\3\4 and no more")
+    with pytest.raises(InvalidConfiguration, match="cannot be read as a HEALPix FITS map"):
+        load_binary_map(tmp_path / "m.fits")
+
+
 def test_what_is_no_map(tmp_path: Path) -> None:
     (tmp_path / "text.fits").write_text("hello")
     (tmp_path / "empty.fits").touch()

@@ -425,6 +425,16 @@ class TestFile:
         with pytest.raises(InvalidConfiguration, match="the settings file"):
             load_service_settings(ENOUGH, file)
 
+    @pytest.mark.parametrize(
+        "value", ["hunter2: more", "*hunter2", "!hunter2 x", "'hunter2", "@hunter2", "[hunter2"]
+    )
+    def test_what_a_malformed_file_holds_is_not_repeated(self, tmp_path: Path, value: str) -> None:
+        file = tmp_path / "settings.yaml"
+        file.write_text(f"SKYMAP: x\nSASQUATCH_TOKEN: {value}\n")
+        with pytest.raises(InvalidConfiguration, match=r"cannot be read, line \d, column \d+: ") as caught:
+            load_service_settings(ENOUGH, file)
+        assert "hunter2" not in str(caught.value)
+
     def test_an_empty_file(self, tmp_path: Path) -> None:
         file = tmp_path / "settings.yaml"
         file.write_text("")
