@@ -103,7 +103,7 @@ class TableSchema:
         if read_only:
             there = version is not None or sa.inspect(connection).has_table(self.marker)
             raise UnknownSchema(
-                "its tables are of an earlier version; the service upgrades them when it starts"
+                "its tables are of an earlier version; whatever writes to it upgrades them at its start"
                 if there
                 else "it has no tables; has the service run with these settings?"
             )

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from models.errors import TemporarilyUnavailable
-from models.streaming.monitoring import AgentReport, AgentState, AgentStatus, ExecutionStatus
+from models.streaming.monitoring import AgentState, AgentStatus, ExecutionStatus
 from repos.streaming.embedded_monitor import EmbeddedMonitor
 from repos.streaming.monitor_store import MonitorStore
 
@@ -67,7 +67,10 @@ class Traces:
         )
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_text(self._present.model_dump_json())
+            # Whole whenever the process dies.
+            fresh = self._path.with_suffix(".new")
+            fresh.write_text(self._present.model_dump_json())
+            fresh.replace(self._path)
         except OSError as error:
             raise TemporarilyUnavailable(f"{self._path} cannot be written: {error}") from error
 
@@ -76,6 +79,12 @@ class Traces:
         """The execution that runs, or died with its process; None without one."""
         left = self._left()
         return left.execution_id if left else None
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """Names of the agents that are there, or died with their process."""
+        left = self._left()
+        return left.agents if left else ()
 
     @property
     def namespace(self) -> str | None:
@@ -100,15 +109,14 @@ class Traces:
             monitor.end_execution(execution.execution_id, ExecutionStatus.FAILED, end_time=datetime.now(UTC))
         for row in store.agents.alive(left.namespace):
             if row["instance_name"] in left.agents:
-                monitor.report(
-                    AgentReport(
-                        instance_name=row["instance_name"],
-                        agent_type=row["agent_type"],
-                        namespace=left.namespace,
-                        status=AgentStatus.EXITED,
-                        operational_state=AgentState.EXITED,
-                        description="Died with its process.",
-                    )
+                store.agents.heartbeat(
+                    {
+                        "instance_name": row["instance_name"],
+                        "status": AgentStatus.EXITED,
+                        "operational_state": AgentState.EXITED,
+                        "mq_connected": False,
+                        "description": "Died with its process.",
+                    }
                 )
         self._path.unlink(missing_ok=True)
 

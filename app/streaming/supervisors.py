@@ -46,8 +46,10 @@ def _check_not_by_hand(supervisor: Supervisor, settings: StreamingSettings) -> N
     """Check that nobody started the agents of a directory by hand."""
     if not supervisor.reachable:
         return
-    directory = supervisor.variable("PP_TESTBED_DIRECTORY") or supervisor.file.parent / "testbed-out"
-    if Path(directory) == settings.testbed_directory and (alive := supervisor.alive()):
+    there = _directory(supervisor) or supervisor.file.parent / "testbed-out"
+    if there.resolve() != settings.testbed_directory.resolve():
+        return
+    if alive := supervisor.alive():
         raise TemporarilyUnavailable(
             f"{', '.join(alive)} run under supervisord already, started by hand; "
             f"use them with --use-running, end them with `supervisorctl -c {supervisor.file} shutdown`, "
@@ -63,9 +65,26 @@ def running_supervisor(settings: StreamingSettings, namespace: str) -> Superviso
     ------
     models.errors.InvalidConfiguration
         Raised if its file cannot be read.
+    models.errors.TemporarilyUnavailable
+        Raised if the one that is started by hand has another directory.
     """
     file = find_supervisord_file()
     own = agents_place(settings.testbed_directory, namespace) / file.name
     if own.exists() and (supervisor := Supervisor(own)).reachable:
         return supervisor
-    return Supervisor(file)
+    supervisor = Supervisor(file)
+    there = _directory(supervisor) if supervisor.reachable else None
+    if there is not None and there.resolve() != settings.testbed_directory.resolve():
+        raise TemporarilyUnavailable(
+            f"no agents run in {settings.testbed_directory}; those that were started by hand have {there}: "
+            "name that by --directory or PP_TESTBED_DIRECTORY"
+        )
+    return supervisor
+
+
+def _directory(supervisor: Supervisor) -> Path | None:
+    """Return the directory of agents that were started by hand, as these see
+    it, which work where the file is; None if their settings have it.
+    """
+    named = supervisor.variable("PP_TESTBED_DIRECTORY")
+    return supervisor.file.parent / Path(named).expanduser() if named else None

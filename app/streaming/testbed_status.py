@@ -18,7 +18,7 @@ from app.streaming.embedded_past import Traces
 from app.streaming.workplace import running_testbed
 from config.streaming.settings import StreamingSettings
 from models.errors import TemporarilyUnavailable
-from models.streaming.monitoring import ExecutionStatus
+from models.streaming.monitoring import AgentStatus, ExecutionStatus
 from repos.streaming.database import create_streaming_engine
 from repos.streaming.embedded_monitor import EmbeddedMonitor
 from repos.streaming.monitor_client import MonitorClient
@@ -78,8 +78,10 @@ def print_status(
         finally:
             engine.dispose()
         here = settings.in_one_process.testbed_directory
+        # In this order: what was there before and has no process died.
         facts["process"] = running_testbed(here)
         facts["execution_here"] = Traces(here).execution_id
+        facts["agents_here"] = Traces(here).agents
     if json_wanted:
         console.print_json(json.dumps(facts, default=str))
     else:
@@ -146,12 +148,26 @@ def _print(facts: Mapping[str, Any], console: Console) -> None:
     console.print(executions, agents, highlight=False)
     if facts.get("process"):
         console.print(f"A testbed runs here, process {facts['process']}.", highlight=False)
-    elif died := [
-        row["execution_id"]
-        for row in facts["executions"]
-        if row["status"] == ExecutionStatus.RUNNING and row["execution_id"] == facts.get("execution_here")
-    ]:
-        console.print(f"{died[0]} died with its process, as the next run will note.", highlight=False)
+    elif died := _died(facts):
+        text = f"{', '.join(died)}: died with the process, as the next run will note."
+        console.print(text, highlight=False, markup=False)
+
+
+def _died(facts: Mapping[str, Any]) -> list[str]:
+    """Return the names of what the monitor has as alive, and is not."""
+    execution, agents = facts.get("execution_here"), facts.get("agents_here", ())
+    return [
+        *(
+            row["execution_id"]
+            for row in facts["executions"]
+            if row["status"] == ExecutionStatus.RUNNING and row["execution_id"] == execution
+        ),
+        *(
+            row["instance_name"]
+            for row in facts["agents"]
+            if row["status"] != AgentStatus.EXITED and row["instance_name"] in agents
+        ),
+    ]
 
 
 def _time(value: datetime | str | None) -> str:

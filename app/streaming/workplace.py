@@ -6,6 +6,7 @@ __all__ = ["Workplace", "logged_to", "running_testbed", "the_only_agent"]
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import RawIOBase
@@ -19,6 +20,8 @@ from models.errors import InvalidConfiguration, TemporarilyUnavailable
 
 #: Held by the process that runs here; has its number in it.
 _LOCK = "testbed.pid"
+#: Looks at a locked file, and seconds between them, until somebody has it.
+_LOOKS, _GLANCE = 10, 0.02
 #: What the process logs.
 _LOG = "testbed.log"
 #: Directory of the runs' folders where nobody names one.
@@ -158,7 +161,8 @@ def running_testbed(directory: Path) -> int | None:
     try:
         with (directory / _LOCK).open() as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Others may look at the same time.
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
                 return int(lock.read().strip() or 0) or None
     except (OSError, ValueError):
@@ -175,15 +179,21 @@ def _locked(directory: Path, name: str) -> TextIO | str:
         lock = (directory / name).open("a+")
     except OSError as error:
         raise InvalidConfiguration(f"the testbed's directory cannot be used: {error}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        with lock:
-            lock.seek(0)
-            return lock.read().strip() or "unknown"
-    except OSError as error:
-        lock.close()
-        raise InvalidConfiguration(f"{directory / name} cannot be locked: {error}") from error
+    # Who looks whether it is locked has it for a moment, too.
+    for looks_left in reversed(range(_LOOKS)):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if looks_left:
+                time.sleep(_GLANCE)
+                continue
+            with lock:
+                lock.seek(0)
+                return lock.read().strip() or "unknown"
+        except OSError as error:
+            lock.close()
+            raise InvalidConfiguration(f"{directory / name} cannot be locked: {error}") from error
     try:
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")

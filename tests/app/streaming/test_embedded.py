@@ -111,7 +111,9 @@ def test_an_execution_whose_process_died_has_failed(scene: Scene) -> None:
     for number in (0, 1):
         daq.begin_execution(NewExecution(f"w-alice-000{number}", key, "epic", "alice", datetime.now(UTC), {}))
         daq.report(
-            AgentReport(instance_name=f"data-agent-alice-{number}", agent_type="DATA", namespace="epic")
+            AgentReport(
+                instance_name=f"data-agent-alice-{number}", agent_type="DATA", namespace="epic", pid=7
+            )
         )
     Traces(scene.directory).note(namespace="epic", agents=["data-agent-alice-0"], execution_id="w-alice-0000")
     _, summary = scene.run()
@@ -122,7 +124,26 @@ def test_an_execution_whose_process_died_has_failed(scene: Scene) -> None:
     assert statuses == {"w-alice-0000": "failed", "w-alice-0001": "running"}
     assert any("w-alice-0000" in row["message"] for row in store.logs.listed().items)
     assert [row["instance_name"] for row in store.agents.alive("epic")] == ["data-agent-alice-1"]
+    (died,) = store.agents.listed(instance_name="data-agent-alice-0").items
+    assert (died["status"], died["pid"], died["agent_type"]) == ("EXITED", 7, "DATA")
     assert Traces(scene.directory).execution_id is None
+
+
+def test_what_is_left_is_whole_whenever_the_process_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traces = Traces(tmp_path)
+    traces.note(namespace="epic", execution_id="w-1")
+    write = Path.write_text
+
+    def die_between(path: Path, text: str) -> int:
+        write(path, text[:5])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", die_between)
+    with pytest.raises(KeyboardInterrupt):
+        traces.note(execution_id="w-2")
+    assert Traces(tmp_path).execution_id == "w-1"
 
 
 def test_payloads_that_fail_are_faults(scene: Scene) -> None:

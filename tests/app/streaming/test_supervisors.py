@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import ClassVar
 
@@ -49,9 +50,21 @@ def test_each_namespace_and_directory_has_its_own(settings: StreamingSettings, t
 def test_agents_started_by_hand_are_told_of_if_they_have_the_directory(settings: StreamingSettings) -> None:
     Running.files[find_supervisord_file()] = "/elsewhere"
     supervisors.own_supervisor(settings, "alice")
-    Running.files[find_supervisord_file()] = str(settings.testbed_directory)
-    with pytest.raises(TemporarilyUnavailable, match="stf-data-agent run under supervisord already"):
-        supervisors.own_supervisor(settings, "alice")
+    relative = os.path.relpath(settings.testbed_directory, find_supervisord_file().parent)
+    for named in (str(settings.testbed_directory), relative):
+        Running.files[find_supervisord_file()] = named
+        with pytest.raises(TemporarilyUnavailable, match="stf-data-agent run under supervisord already"):
+            supervisors.own_supervisor(settings, "alice")
+
+
+def test_agents_of_another_directory_are_not_taken_for_ours(settings: StreamingSettings) -> None:
+    by_hand = find_supervisord_file()
+    for ours in (None, str(settings.testbed_directory)):
+        Running.files[by_hand] = ours
+        assert supervisors.running_supervisor(settings, "alice").file == by_hand
+    Running.files[by_hand] = "/elsewhere"
+    with pytest.raises(TemporarilyUnavailable, match="started by hand have /elsewhere"):
+        supervisors.running_supervisor(settings, "alice")
 
 
 def test_one_executor_has_a_directory_to_itself(settings: StreamingSettings) -> None:

@@ -69,7 +69,7 @@ def test_executions_runs_files_tasks_and_agents(store: MonitorStore) -> None:
 def test_it_is_printed_for_people_and_programs(settings: StreamingSettings, store: MonitorStore) -> None:
     assert store.runs.by_number(7) is not None
     here = Traces(settings.in_one_process.testbed_directory)
-    here.note(namespace="epic", execution_id="w-alice-0001")
+    here.note(namespace="epic", agents=["data-agent-alice-1"], execution_id="w-alice-0001")
     output = io.StringIO()
     console = Console(file=output, width=120)
     print_status(settings, namespace=None, limit=5, json_wanted=False, console=console)
@@ -77,8 +77,13 @@ def test_it_is_printed_for_people_and_programs(settings: StreamingSettings, stor
         "│   ", ""
     )
     assert "data-agent-alice-1: OK, READY" in output.getvalue()
-    assert "w-alice-0001 died with its process" in output.getvalue()
+    assert "w-alice-0001, data-agent-alice-1: died with the process" in output.getvalue()
+    # Its data taking was over, its processing not.
     here.note(execution_id="w-alice-0003")
+    output.truncate(output.seek(0))
+    print_status(settings, namespace=None, limit=5, json_wanted=False, console=console)
+    assert "\ndata-agent-alice-1: died with the process" in output.getvalue()
+    here.note(agents=["data-agent-alice-2"])
     output.truncate(output.seek(0))
     print_status(settings, namespace=None, limit=5, json_wanted=False, console=console)
     assert "died" not in output.getvalue()

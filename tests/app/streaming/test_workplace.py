@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import json
 import logging
@@ -59,6 +60,21 @@ def test_a_directory_that_knows_no_locks(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_process_that_died_holds_nothing(tmp_path: Path) -> None:
     (tmp_path / "testbed.pid").write_text("1\n")
     assert running_testbed(tmp_path) is None
+
+
+def test_who_only_looks_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "testbed.pid"
+    file.write_text("1\n")
+    with file.open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert running_testbed(tmp_path) is None
+
+        def a_moment(_: float) -> None:
+            fcntl.flock(looking, fcntl.LOCK_UN)
+
+        monkeypatch.setattr("app.streaming.workplace.time.sleep", a_moment)
+        with Workplace(tmp_path):
+            assert running_testbed(tmp_path) == os.getpid()
 
 
 def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
