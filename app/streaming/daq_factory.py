@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from config.streaming.settings import StreamingSettings
 from config.streaming.testbed import TestbedConfig, load_testbed_config
 from models.errors import InvalidConfiguration
@@ -54,13 +56,23 @@ def daq_workflow(config: TestbedConfig, *, container: Path = _CONTAINER) -> DaqW
     config : `config.streaming.testbed.TestbedConfig`
     container : `pathlib.Path`, optional
         Directory of the runs' folders if nobody names one; absolute.
+
+    Raises
+    ------
+    models.errors.InvalidConfiguration
+        Raised if parameters do not go together.
     """
+    try:
+        parameters = DaqParameters(**{**config.daq, "container": config.container or container})
+    except ValidationError as error:
+        faults = "; ".join(item["msg"].removeprefix("Value error, ") for item in error.errors())
+        raise InvalidConfiguration(f"workflow {config.workflow} cannot be run: {faults}") from error
     return DaqWorkflow(
         namespace=config.namespace,
         name=config.workflow,
         version=config.version,
         description=config.description,
-        parameters=DaqParameters(**{**config.daq, "container": config.container or container}),
+        parameters=parameters,
         parameter_values=dict(config.values),
     )
 

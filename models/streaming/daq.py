@@ -5,9 +5,9 @@ from __future__ import annotations
 __all__ = ["DaqParameters", "DaqWorkflow"]
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 
 def _no_flag(value: Any) -> Any:
@@ -84,6 +84,16 @@ class DaqParameters(BaseModel):
         if not value.is_absolute():
             raise ValueError("must be an absolute path")
         return value
+
+    @model_validator(mode="after")
+    def _comes_to_something(self) -> Self:
+        endless = not self.physics_period_count and not self.duration and not self.realtime
+        if endless and not self.stf_count and not self.physics_period_duration:
+            raise ValueError(
+                "physics_period_count, stf_count, physics_period_duration and duration are all 0: as fast "
+                "as possible, there would be periods without files and no end of them; give one of them"
+            )
+        return self
 
 
 class DaqWorkflow(BaseModel):

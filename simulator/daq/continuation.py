@@ -82,6 +82,7 @@ class Continuation:
             return None
         record, control = interrupted[-1], Control()
         if record.paused is not None:
+            _log.warning("Execution %s stands still, as it did: %s", record.execution_id, record.paused)
             control.pause(record.paused)
         if record.stopping:
             control.stop()
@@ -105,9 +106,10 @@ class Continuation:
             folder = container / keeper.record.identity.dataset
             ended = keeper.record.progress.ended
             if ended is not None:
-                return self._executor.conclude(keeper, ended, folder=folder)
+                return self._executor.conclude(keeper, ended, folder=folder, control=control)
             if self._is_over(keeper.record.execution_id):
-                raise CannotGoOn("others have ended it")
+                self._executor.give_up(keeper, "others have ended it", ending=Ending.STOPPED)
+                return None
             return self._executor.perform(keeper, workflow, control)
         except (CannotGoOn, InvalidMessage) as error:
             self._executor.give_up(keeper, str(error))

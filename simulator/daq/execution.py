@@ -162,23 +162,38 @@ class Executor:
             messages=counts,
         )
 
-    def give_up(self, keeper: RunKeeper, reason: str) -> None:
-        """End a run that was interrupted and cannot be gone on with; all that
-        there is of it by now stays.
+    def give_up(self, keeper: RunKeeper, reason: str, *, ending: Ending = Ending.FAILED) -> None:
+        """End a run that cannot be gone on with; all that there is of it by
+        now stays.
         """
         record = keeper.record
         _log.error("Execution %s cannot be gone on with: %s", record.execution_id, reason)
         if record.progress.told and record.progress.ended is None:
-            keeper.tell(_end_of(record), record.progress.model_copy(update={"ended": Ending.FAILED}))
-        self.conclude(keeper, Ending.FAILED, error=reason)
+            keeper.tell(_end_of(record), record.progress.model_copy(update={"ended": ending}))
+        self.conclude(keeper, ending, error=reason)
 
     def conclude(
-        self, keeper: RunKeeper, ending: Ending, *, error: str | None = None, folder: Path = _NOWHERE
+        self,
+        keeper: RunKeeper,
+        ending: Ending,
+        *,
+        error: str | None = None,
+        folder: Path = _NOWHERE,
+        control: Control | None = None,
     ) -> DaqResult:
-        """End the execution of a run of which nothing is left to be told."""
-        simulated = keeper.record.progress.clock
+        """End the execution of a run of which nothing is left to be told; with
+        `control`, once the bus has its messages, as `perform` does.
+        """
+        record = keeper.record
+        unsent = self._flush(record.identity, control) if control is not None else 0
         return self._finish(
-            keeper, ending, folder=folder, unsent=0, error=error, simulated=simulated, messages={}
+            keeper,
+            ending,
+            folder=folder,
+            unsent=unsent,
+            error=error,
+            simulated=record.progress.clock,
+            messages={},
         )
 
     def _finish(

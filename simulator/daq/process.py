@@ -275,10 +275,12 @@ class RunProcess:
     def _tell(self, message: RunMessage, **changes: Any) -> None:
         """Send a message; `changes` are those of the progress."""
         now = self._env.now
-        self._progress = self._progress.model_copy(
+        progress = self._progress.model_copy(
             update={"told": self._progress.told + 1, "tick": now, "clock": now, **changes}
         )
-        self._send(message, self._progress)
+        self._send(message, progress)
+        # Not before: what cannot be said has not happened, and is not counted.
+        self._progress = progress
 
     def _repeat(self, **changes: Any) -> None:
         """Take note of a message that was sent before the interruption."""

@@ -158,6 +158,9 @@ class DaqRunner:
             self._standing.keep_name(keeper.record.sender)
             self._reserved = True
             self._current = self._interrupted
+            # A stop that came while this was being taken up holds for it.
+            if self._stop_all.is_set():
+                self.stop_run()
             self._become(AgentState.PROCESSING)
         if self._desk is not None:
             self._bus.subscribe(COMMAND_QUEUE, self._desk.receive)
@@ -193,7 +196,7 @@ class DaqRunner:
                 self._while_busy(lambda: self._executor.give_up(keeper, "another workflow is to be run"))
             else:
                 result = self._go_on(keeper, control)
-                if result is not None and not to_be_ended:
+                if result is not None and (not to_be_ended or self._stop_all.is_set()):
                     return result
         return self._perform(workflow, *self._begin(workflow))
 
@@ -319,17 +322,18 @@ class DaqRunner:
         current = self._current
         try:
             return work()
-        except Exception:
-            # Whatever it was, the execution does not stay as if it ran.
+        except Exception as error:
+            # Whatever it was, the run does not stay as if it went on.
             if current is not None:
                 _log.exception("Execution %s failed.", current[0].record.execution_id)
-                self._fail(current[0])
+                self._executor.give_up(current[0], str(error) or type(error).__name__)
             raise
         finally:
             self._current = None
-            self._release()
+            # Before another can begin, which has a state of its own.
             if not self._stop_all.is_set():
                 self._become(AgentState.READY)
+            self._release()
 
     def _fail(self, keeper: RunKeeper) -> None:
         """Note that an execution has failed."""

@@ -11,7 +11,7 @@ __all__ = ["SqliteDaqJournal", "open_daq_journal"]
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -46,8 +46,9 @@ class _InUse(Exception):
 
 
 def open_daq_journal(directory: Path, name: str) -> SqliteDaqJournal:
-    """Return a journal that no other process has, the first that there is: so
-    a process that is started again finds the one that it had.
+    """Return a journal that no other process has: one in which a process that
+    died left something, so that whoever comes next goes on with that, or else
+    the first that there is.
 
     Parameters
     ----------
@@ -65,11 +66,26 @@ def open_daq_journal(directory: Path, name: str) -> SqliteDaqJournal:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidConfiguration(f"the data acquisition's directory cannot be made: {error}") from error
-    for number in range(1, _PLACES):
-        try:
-            return SqliteDaqJournal(directory / f"{quote(name, safe='')}-{number}.journal")
-        except _InUse:
-            continue
+    with ExitStack() as rest:
+        spare: SqliteDaqJournal | None = None
+        for number in range(1, _PLACES):
+            path = directory / f"{quote(name, safe='')}-{number}.journal"
+            if spare is not None and not path.exists():
+                break
+            try:
+                journal = SqliteDaqJournal(path)
+            except _InUse:
+                continue
+            if journal.has_rest():
+                return journal
+            if spare is None:
+                spare = journal
+                rest.callback(journal.close)
+            else:
+                journal.close()
+        if spare is not None:
+            rest.pop_all()
+            return spare
     raise InvalidConfiguration(f"all journals for {name} in {directory} are in use")
 
 
@@ -103,6 +119,15 @@ class SqliteDaqJournal:
     def lasting(self) -> bool:
         """Whether it outlives the process."""
         return True
+
+    def has_rest(self) -> bool:
+        """Say whether there is anything for another process to do."""
+        query = (
+            "SELECT EXISTS (SELECT 1 FROM runs) OR EXISTS (SELECT 1 FROM messages) "
+            "OR EXISTS (SELECT 1 FROM commands WHERE NOT settled)"
+        )
+        with self._reading() as connection:
+            return bool(connection.execute(query).fetchone()[0])
 
     def accept(self, message: ReceivedMessage) -> int | None:
         """Keep a command to be followed; None if it is settled."""
@@ -202,6 +227,10 @@ class SqliteDaqJournal:
             connection.execute("COMMIT")
             if version == 0:
                 connection.executescript(_TABLES)
+            # What is damaged within would be found in the middle of a run.
+            damage = connection.execute("PRAGMA quick_check (1)").fetchone()[0]
+            if damage != "ok":
+                raise sqlite3.DatabaseError(damage)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise _InUse from error

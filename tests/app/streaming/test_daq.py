@@ -276,6 +276,28 @@ def test_a_key_that_is_not_known_is_named(tmp_path: Path) -> None:
         load_daq_workflow(settings_of(tmp_path), "prompt_processing", None, {"stf_cuont": 3})
 
 
+def test_a_run_without_files_and_end_is_refused(tmp_path: Path) -> None:
+    nothing = {
+        "physics_period_count": 0,
+        "stf_count": 0,
+        "physics_period_duration": 0,
+        "realtime": False,
+        "duration": 0,
+    }
+    settings = settings_of(tmp_path)
+    with pytest.raises(InvalidConfiguration, match=r"physics_period_count.* are all 0"):
+        load_daq_workflow(settings, "prompt_processing", None, nothing)
+    # With the clock, with an end, or with files, it is no flood.
+    for change in (
+        {"realtime": True},
+        {"duration": 5},
+        {"physics_period_count": 2},
+        {"stf_count": 1},
+        {"physics_period_duration": 1},
+    ):
+        load_daq_workflow(settings, "prompt_processing", None, {**nothing, **change})
+
+
 def test_options_of_a_run_are_for_one_run() -> None:
     answer = CliRunner().invoke(build(["daq"]), ["--stf-count", "3"])
     assert answer.exit_code == 2

@@ -455,7 +455,9 @@ def test_a_run_that_cannot_be_gone_on_with_is_ended_aloud(world: World, what: st
     bodies = world.messages()
     assert (bodies[-1]["msg_type"], bodies[-1]["total_stf_files"]) == ("end_run", 2)
     validate(bodies[-1])
-    assert world.monitor.endings["prompt_processing-alice-0001"][0] is ExecutionStatus.FAILED
+    # What others have said of it is not made worse.
+    status = ExecutionStatus.TERMINATED if what == "others" else ExecutionStatus.FAILED
+    assert world.monitor.endings["prompt_processing-alice-0001"][0] is status
     journal = world.journal()
     assert (journal.runs(), journal.unsent()) == ([], [])
     journal.close()
@@ -485,7 +487,8 @@ def test_a_run_that_others_have_ended_is_not_taken_for_the_next(world: World) ->
     assert [(result.run_id, result.stf_count) for result in results] == [("100011", 4)]
 
 
-def test_a_full_disk_ends_the_run_aloud(world: World, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("last", [1, 2])
+def test_a_full_disk_ends_the_run_aloud(world: World, last: int) -> None:
     workflow = world.workflow()
     results = []
 
@@ -500,7 +503,7 @@ def test_a_full_disk_ends_the_run_aloud(world: World, caplog: pytest.LogCaptureF
         def full(*arguments: Any, **named: Any) -> None:
             raise TemporarilyUnavailable("the journal: disk is full")
 
-        if getattr(message, "sequence", 0) == 2:
+        if getattr(message, "sequence", 0) == last:
             fail_in_the_end.setattr(MortalJournal, "save", full)
 
     assert world.process(work, on_message=fill) is not None
@@ -509,8 +512,70 @@ def test_a_full_disk_ends_the_run_aloud(world: World, caplog: pytest.LogCaptureF
     assert "disk is full" in str(result.error)
     # The next message could not be kept, so it was not sent; but that of the end was.
     assert [body["msg_type"] for body in world.messages()][-2:] == ["stf_gen", "end_run"]
-    assert world.messages()[-1]["total_stf_files"] == 2
+    assert world.messages()[-1]["total_stf_files"] == result.stf_count == last
     assert world.monitor.endings[result.execution_id][0] is ExecutionStatus.FAILED
+
+
+def test_a_stop_that_comes_first_holds_for_the_run_that_is_taken_up(world: World) -> None:
+    workflow = world.workflow()
+    results = []
+    assert world.process(lambda runner: runner.run_once(workflow), on_message=die_after(1)) is None
+
+    start = DaqRunner.start
+
+    def interrupted(runner: DaqRunner) -> None:
+        # As a signal does, whose handler is there before the runner starts.
+        runner.stop()
+        start(runner)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DaqRunner, "start", interrupted)
+        assert world.process(lambda runner: results.append(runner.run_once(workflow))) is not None
+    assert [(result.status, result.stf_count) for result in results] == [(ExecutionStatus.TERMINATED, 1)]
+    world.check()
+
+
+def test_an_end_that_was_told_waits_for_the_bus(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    workflow = world.workflow()
+    results = []
+
+    def die(runner: DaqRunner, message: Message) -> None:
+        if message.msg_type == "end_run":
+            raise Killed
+
+    assert world.process(lambda runner: runner.run_once(workflow), on_message=die) is None
+    waits = iter([5, 5, 0])
+    flushed = []
+
+    def flush(bus: FakeBus, timeout: float) -> int:
+        flushed.append(next(waits, 0))
+        return flushed[-1]
+
+    monkeypatch.setattr(FakeBus, "flush", flush)
+    assert world.process(lambda runner: results.append(runner.run_once(workflow))) is not None
+    assert flushed[:3] == [5, 5, 0]
+    assert [(result.status, result.unsent) for result in results] == [(ExecutionStatus.COMPLETED, 0)]
+    world.check()
+
+
+def test_a_fault_ends_the_run_with_its_count(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    workflow = world.workflow()
+    assert world.process(lambda runner: runner.run_once(workflow), on_message=die_after(1)) is None
+
+    def fail(execution_id: str) -> bool:
+        raise RuntimeError("a fault of the monitor's client")
+
+    monkeypatch.setattr(world.monitor, "is_over", fail)
+
+    def work(runner: DaqRunner) -> None:
+        with pytest.raises(RuntimeError, match="a fault"):
+            runner.run_once(workflow)
+
+    assert world.process(work) is not None
+    (end,) = (body for body in world.messages() if body["msg_type"] == "end_run")
+    assert end["total_stf_files"] == 1
+    assert [status for status, _ in world.monitor.endings.values()] == [ExecutionStatus.FAILED]
+    world.check()
 
 
 def test_a_run_of_another_workflow_is_ended_before_the_next(world: World) -> None:

@@ -123,6 +123,23 @@ def test_each_process_has_its_own_and_finds_it_again(tmp_path: Path) -> None:
     last.close()
 
 
+def test_what_a_process_left_is_taken_up_first(tmp_path: Path) -> None:
+    first, second, third = (open_daq_journal(tmp_path, "DAQ") for _ in range(3))
+    number = second.accept(command())
+    for journal in (first, second, third):
+        journal.close()
+    again = open_daq_journal(tmp_path, "DAQ")
+    assert [kept.number for kept in again.waiting()] == [number]
+    assert number is not None
+    again.settle(number)
+    again.close()
+    # Nothing is left, and nothing more is made.
+    last = open_daq_journal(tmp_path, "DAQ")
+    assert not last.has_rest()
+    last.close()
+    assert len(list(tmp_path.glob("*.journal"))) == 3
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -151,6 +168,20 @@ def test_a_file_of_something_else_is_named(tmp_path: Path) -> None:
         SqliteDaqJournal(tmp_path)
     with pytest.raises(InvalidConfiguration, match="cannot be made"):
         open_daq_journal(path / "daq", "DAQ")
+
+
+@pytest.mark.parametrize("page", [1, 3])
+def test_a_damaged_journal_is_named(tmp_path: Path, page: int) -> None:
+    path = tmp_path / "a.journal"
+    journal = SqliteDaqJournal(path)
+    for number in range(100):
+        journal.save(RECORD.model_copy(update={"execution_id": f"a-{number}"}), message=(RUN_TOPIC, "x" * 99))
+    journal.close()
+    content = bytearray(path.read_bytes())
+    content[page * 4096 : page * 4096 + 2000] = b"\xff" * 2000
+    path.write_bytes(content)
+    with pytest.raises(InvalidConfiguration, match=r"a\.journal cannot be read, move it away"):
+        SqliteDaqJournal(path)
 
 
 def test_a_journal_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
