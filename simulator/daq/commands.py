@@ -157,7 +157,7 @@ class CommandDesk:
         if isinstance(command, RunWorkflow):
             self._run(command, kept)
         elif isinstance(command, StopWorkflow):
-            self._stop(command)
+            self._stop(command, kept)
         elif isinstance(command, StatusRequest):
             _log.info("Status: %s.", self._runner.describe())
 
@@ -195,35 +195,24 @@ class CommandDesk:
         workflow = self._load(command.workflow_name, command.config, params)
         return workflow.model_copy(update={"namespace": self._runner.namespace})
 
-    def _stop(self, command: StopWorkflow) -> None:
-        running = self._runner.execution_id
-        if running is None:
-            _log.warning("Nothing runs that could be stopped.")
-        elif command.execution_id and command.execution_id != running:
-            _log.warning("Execution %s is not stopped: %s is running.", command.execution_id, running)
-        else:
+    def _stop(self, command: StopWorkflow, kept: KeptCommand) -> None:
+        running, meant = self._runner.execution_id, command.execution_id
+        if running is not None and meant in (None, "", running):
             _log.info("Execution %s is being stopped.", running)
             self._runner.stop_run()
+        elif meant and self._served(self._runner.namespace) and self._put_back(kept, within=_PATIENCE):
+            _log.info("Execution %s may be that of another runner of the namespace.", meant)
+        elif running is None:
+            _log.warning("Nothing runs that could be stopped.")
+        else:
+            _log.warning("Execution %s is not stopped: %s is running.", meant, running)
 
     def _pass_on(self, command: Command, kept: KeptCommand) -> None:
         """Put a command back that is meant for another runner."""
-        message = kept.message
         namespace = str(command.namespace)
-        now = self._clock()
-        first, last = self._returned.pop(message.text, (now, now))
-        first = first if now - last < _FORGOTTEN else now
-        waited = now - first
-        try:
-            served: bool | None = self._monitor.is_served(namespace, besides=self._runner.name)
-        except PromptProcessingError as error:
-            _log.warning("It is not known who serves namespace %s: %s", namespace, error)
-            served = None
-        if waited < (_GRACE if served is False else _PATIENCE):
+        served = self._served(namespace)
+        if self._put_back(kept, within=_GRACE if served is False else _PATIENCE):
             _log.info("A command for namespace %s is put back.", namespace)
-            time.sleep(self._delay)
-            self._returned[message.text] = (first, self._clock())
-            _forget(self._returned)
-            self._sender.post(message.destination, message.text, settles=kept.number)
             return
         reason = (
             f"no runner serves namespace {namespace}"
@@ -231,6 +220,29 @@ class CommandDesk:
             else f"the runner of namespace {namespace} does not take its commands"
         )
         self._fail(namespace, f"{command.msg_type}: {reason}", kept)
+
+    def _served(self, namespace: str) -> bool | None:
+        """Say whether another runner serves a namespace; None if nobody knows."""
+        try:
+            return self._monitor.is_served(namespace, besides=self._runner.name)
+        except PromptProcessingError as error:
+            _log.warning("It is not known who serves namespace %s: %s", namespace, error)
+            return None
+
+    def _put_back(self, kept: KeptCommand, *, within: float) -> bool:
+        """Put a command back for others, unless that was begun so many seconds
+        ago; return whether it is back.
+        """
+        message, now = kept.message, self._clock()
+        first, last = self._returned.pop(message.text, (now, now))
+        first = first if now - last < _FORGOTTEN else now
+        if now - first >= within:
+            return False
+        time.sleep(self._delay)
+        self._returned[message.text] = (first, self._clock())
+        _forget(self._returned)
+        self._sender.post(message.destination, message.text, settles=kept.number)
+        return True
 
     def _fail(self, namespace: str | None, error: str, kept: KeptCommand) -> None:
         """Say where everybody sees it that a command was not followed."""

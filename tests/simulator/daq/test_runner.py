@@ -433,6 +433,26 @@ def test_a_command_for_somebody_else_is_put_back(
     assert "bob" in told(bus)
 
 
+def test_a_stop_is_put_back_for_another_runner_of_the_namespace(
+    bus: FakeBus, monitor: FakeMonitor, foreign: Foreign, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop = command("stop_workflow", execution_id="prompt_processing-alice-0099")
+    foreign.desk.receive(stop)
+    # There is none.
+    assert bus.sent == []
+    assert "Nothing runs" in caplog.text
+    monitor.served = {"test-user"}
+    caplog.clear()
+    for _ in range(2):
+        foreign.desk.receive(stop)
+        foreign.now += 8
+    assert bus.sent == [(COMMAND_QUEUE, stop.text)] * 2
+    assert "Nothing runs" not in caplog.text
+    foreign.desk.receive(stop)
+    assert len(bus.sent) == 2
+    assert "Nothing runs" in caplog.text
+
+
 def test_the_same_text_much_later_is_another_command(
     bus: FakeBus, monitor: FakeMonitor, foreign: Foreign
 ) -> None:
