@@ -48,6 +48,12 @@ class BusKind(StrEnum):
     STOMP = "stomp"
 
 
+_Bus = Annotated[
+    BusKind | None,
+    typer.Option(help="local: one process; stomp: over the broker, as when ACTIVEMQ_HOST is set."),
+]
+
+
 class StopRequests:
     """Counts how often a signal asked for an end."""
 
@@ -98,10 +104,7 @@ def run(
     ] = None,
     namespace: _Namespace = None,
     directory: _Directory = None,
-    bus: Annotated[
-        BusKind | None,
-        typer.Option(help="local: one process; stomp: over the broker, as when ACTIVEMQ_HOST is set."),
-    ] = None,
+    bus: _Bus = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Over a broker: return once the run has begun.")
     ] = False,
@@ -145,7 +148,7 @@ def run(
         "duration": duration,
         "namespace": namespace,
     }
-    over_broker = bus is BusKind.STOMP or (bus is None and settings.has_broker)
+    over_broker = _over_broker(bus, settings)
     if not over_broker and (detach or use_running):
         raise InvalidConfiguration("--detach and --use-running are for runs over a broker: set ACTIVEMQ_HOST")
     if use_running and (payload or workers):
@@ -206,6 +209,7 @@ def stop(
         bool, typer.Option("--agents", help="Over a broker: end the agents under supervisord, too.")
     ] = False,
     directory: _Directory = None,
+    bus: _Bus = None,
 ) -> None:
     """End the run that is running. What there is by then is processed.
 
@@ -219,7 +223,7 @@ def stop(
     """
     settings = _settings(directory)
     console = Console()
-    if settings.has_broker:
+    if _over_broker(bus, settings):
         # What goes wrong is in the error, once.
         logging.getLogger().addHandler(logging.NullHandler())
         from app.streaming.broker_run import stop_over_broker
@@ -275,6 +279,10 @@ def status(
 def main() -> None:
     """Run the command line; the console script."""
     run_command(app)
+
+
+def _over_broker(bus: BusKind | None, settings: StreamingSettings) -> bool:
+    return bus is BusKind.STOMP or (bus is None and settings.has_broker)
 
 
 def _write(path: Path, text: str) -> None:

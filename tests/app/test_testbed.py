@@ -148,7 +148,11 @@ def test_the_run_of_another_namespace_is_not_ended(
         assert (result.exit_code, asked) == (1, [])
         assert "is one of namespace epic" in result.output.replace("\n", " ")
         assert invoke("stop", "--directory", str(tmp_path), "--namespace", "epic").exit_code == 0
-    assert asked == [os.getpid()]
+        assert asked == [os.getpid()]
+        # As it was started beside a broker.
+        monkeypatch.setenv("ACTIVEMQ_HOST", "broker")
+        assert invoke("stop", "--directory", str(tmp_path), "--bus", "local").exit_code == 0
+    assert asked == [os.getpid()] * 2
 
 
 def test_stops_are_counted() -> None:
