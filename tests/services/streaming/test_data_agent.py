@@ -93,7 +93,7 @@ def test_many_files_go_in_batches(world: DataWorld) -> None:
     assert len(world.outbox()) == 1
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_order_and_repetition_do_not_matter(data: st.DataObject) -> None:
     with TemporaryDirectory() as directory:
@@ -437,13 +437,13 @@ def test_monitor_that_is_away_is_asked_about_one_run_only(
     world.monitor.away = True
     with monkeypatch.context() as patch:
         patch.setattr(world.monitor, "open_run", open_run)
-        for number in range(100010, 100030):
+        for number in range(100010, 100020):
             world.agent.receive(world.announce(str(number), 1))
         world.work()
-        assert len(asked) == 20
+        assert len(asked) == 10
         asked.clear()
-        world.pass_time(300.0)
-        assert len(asked) < 20 and len(set(asked)) == len(asked)
+        world.pass_time(150.0)
+        assert len(asked) < 10 and len(set(asked)) == len(asked)
         asked.clear()
         world.agent.receive(world.announce(RUN, 3))
         world.work()
@@ -451,7 +451,7 @@ def test_monitor_that_is_away_is_asked_about_one_run_only(
     world.monitor.away = False
     world.pass_time(31.0)
     assert world.store.unfinished() == []
-    assert len(world.outbox()) == 21
+    assert len(world.outbox()) == 11
 
 
 def test_an_answer_that_nobody_foresaw_stops_no_other_run(
