@@ -114,8 +114,8 @@ class LogRecords(Protocol):
 class AgentRecords(Protocol):
     """Agents, as their heartbeats tell."""
 
-    def listed(self, *, limit: int | None = None) -> RecordPage:
-        """Return agents, those heard of last first."""
+    def heard_since(self, time: datetime) -> Sequence[Row]:
+        """Return agents that were heard of since a time, the last first."""
 
 
 class WorkflowRecords(Protocol):

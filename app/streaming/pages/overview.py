@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.streaming.pages.formats import age, file_counts, mapping, status_mood
-from models.streaming.monitoring import agent_life
+from models.streaming.monitoring import AgentLife, agent_life
 from services.streaming.workflow_records import WorkflowRecords
 from services.streaming.workflow_summary import ERROR_TYPES
 
@@ -21,6 +21,8 @@ Row = Mapping[str, Any]
 _HISTORY = timedelta(hours=24)
 #: How much is listed.
 _EXECUTIONS, _RUNS, _AGENTS, _ERRORS = 20, 10, 30, 12
+#: How many agents that have ended are.
+_ENDED = 6
 
 #: Phases of a run, in a word that can be read from across the room.
 _WORDS = {"initializing": "IMMINENT", "imminent": "IMMINENT", "physics": "PHYSICS", "completed": "RUN ENDED"}
@@ -143,12 +145,14 @@ def last_errors(
 
 
 def _agents(records: WorkflowRecords, now: datetime) -> list[AgentLine]:
+    """Return agents that are there or fell silent, and the last that ended."""
+    rows = records.agents.heard_since(now - _HISTORY)
+    lives: dict[AgentLife, list[Row]] = {life: [] for life in AgentLife}
+    for row in rows:
+        lives[agent_life(row, now)].append(row)
+    del lives[AgentLife.ENDED][_ENDED:]
     found = []
-    for row in records.agents.listed(limit=_AGENTS).items:
-        heard = row["last_heartbeat"]
-        if heard is None or now - heard > _HISTORY:
-            continue
-        life = agent_life(row, now)
+    for life, row in [(life, row) for life, several in lives.items() for row in several][:_AGENTS]:
         found.append(
             AgentLine(
                 name=row["instance_name"],
@@ -158,7 +162,7 @@ def _agents(records: WorkflowRecords, now: datetime) -> list[AgentLine]:
                 state=" ".join(
                     filter(None, (row["status"], row["operational_state"])) if life == "alive" else ()
                 ),
-                age=age(heard, now),
+                age=age(row["last_heartbeat"], now),
                 connected=row["mq_connected"],
                 files=f"{row['current_stf_count']} / {row['total_stf_processed']}",
                 description=row["description"] or "",

@@ -191,6 +191,16 @@ def test_agents_that_are_silent(running: MonitorWorld) -> None:
     assert not overview(running.store, datetime.now(UTC) + timedelta(days=2)).agents
 
 
+def test_agents_that_have_ended_crowd_nobody_out(running: MonitorWorld) -> None:
+    for number in range(40):
+        running.monitor.report(
+            AgentReport(instance_name=f"gone-{number}", agent_type="DATA", status=AgentStatus.EXITED)
+        )
+    found = [agent.name for agent in overview(running.store).agents]
+    assert {*NAMES} <= {*found[: len(NAMES)]}
+    assert found[len(NAMES) :] == [f"gone-{number}" for number in range(39, 33, -1)]
+
+
 def test_an_execution(world: MonitorWorld) -> None:
     world.run_jobs()
     html = page(client_of(world), f"/streaming/executions/{EXECUTION}")
