@@ -146,10 +146,9 @@ def last_errors(
 
 def _agents(records: WorkflowRecords, now: datetime) -> list[AgentLine]:
     """Return agents that are there or fell silent, and the last that ended."""
-    rows = records.agents.heard_since(now - _HISTORY)
     lives: dict[AgentLife, list[Row]] = {life: [] for life in AgentLife}
-    for row in rows:
-        lives[agent_life(row, now)].append(row)
+    for heard in records.agents.heard_since(now - _HISTORY):
+        lives[agent_life(heard, now)].append(heard)
     del lives[AgentLife.ENDED][_ENDED:]
     found = []
     for life, row in [(life, row) for life, several in lives.items() for row in several][:_AGENTS]:
