@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["EmbeddedMonitor"]
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +23,9 @@ from models.streaming.monitoring import (
 )
 from repos.streaming.monitor_rows import RefusedField, Row
 from repos.streaming.monitor_store import MonitorStore
+
+#: Files that are read at once where only their names are wanted.
+_PART = 1000
 
 
 class EmbeddedMonitor:
@@ -83,6 +86,11 @@ class EmbeddedMonitor:
     def files(self, run_number: int, *, statuses: Collection[StfStatus] | None = None) -> Sequence[StfFile]:
         """Return files of a run, of some statuses or of all."""
         return [_file(row) for row in self._store.files.of_run(run_number, statuses=statuses)]
+
+    def file_names(self, run_number: int) -> Iterator[str]:
+        """Yield the names of the files of a run, read part by part."""
+        for rows in self._store.files.parts(_PART, run_number=run_number):
+            yield from (row["stf_filename"] for row in rows)
 
     def tally_files(self, run_number: int) -> Mapping[str, FileTally]:
         """Return how many files of each status a run has."""

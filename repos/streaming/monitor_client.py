@@ -34,6 +34,8 @@ from repos.streaming.monitor_http import Conflict, MonitorHttp, NotSupported
 #: Files in one request, and messages in one answer.
 _AT_ONCE = 1000
 _MESSAGES = 10_000
+#: Files in a page of which only their names are wanted.
+_NAMES = 5000
 #: So many times as many files as are changed are fetched at once, rather than
 #: those one by one.
 _FEW = 10
@@ -150,13 +152,31 @@ class MonitorClient:
         }
         return sorted(found.values(), key=lambda row: row.stf_filename)
 
+    def file_names(self, run_number: int) -> Iterator[str]:
+        """Yield the names of the files of a run, asked for page by page."""
+        seen: set[str] = set()
+        total: int | None = None
+        while total is None or len(seen) < total:
+            params = {"run_number": str(run_number), "limit": str(_NAMES), "offset": str(len(seen))}
+            count, rows = self._page(params)
+            # Files that come meanwhile are before the others, which move on.
+            total = count if total is None else total
+            new = {str(row.get("stf_filename")) for row in rows if isinstance(row, dict)} - seen
+            yield from new
+            seen |= new
+            if not new and len(seen) < total:
+                # Its pages are none, or have no order.
+                yield from {row.stf_filename for row in self.files(run_number)} - seen
+                return
+
     def tally_files(self, run_number: int) -> Mapping[str, FileTally]:
         """Return how many files of each status a run has."""
         tally = {}
         for status in StfStatus:
-            count, rows = self._page(run_number, status)
+            params = {"run_number": str(run_number), "limit": "1", "status": status.value}
+            count, rows = self._page(params)
             if rows:
-                tally[status.value] = FileTally(count=count, latest=rows[0])
+                tally[status.value] = FileTally(count=count, latest=_read(StfFile, rows[0]))
         return tally
 
     def update_files(self, run_number: int, updates: Sequence[FileUpdate]) -> None:
@@ -245,17 +265,19 @@ class MonitorClient:
         bodies = [row.get("message_content") for row in rows]
         return [body for body in bodies if isinstance(body, dict)]
 
-    def _page(self, run_number: int, status: StfStatus | None = None) -> tuple[int, Sequence[StfFile]]:
-        """Return how many files there are, and one of them if there is any."""
-        params = {"run_number": str(run_number), "limit": "1"}
-        page = self._http.get("stf-files/", {**params, "status": status.value} if status else params)
+    def _page(self, params: Mapping[str, str]) -> tuple[int, list[Any]]:
+        """Return how many files there are, and those of a page."""
+        page = self._http.get("stf-files/", params)
         if not isinstance(page, dict) or not isinstance(page.get("count"), int):
             raise TemporarilyUnavailable("the monitor: a page of files does not say how many there are")
-        return page["count"], _read_all(StfFile, page.get("results"))
+        rows = page.get("results")
+        if not isinstance(rows, list):
+            raise TemporarilyUnavailable("the monitor: a page of files has no list of them")
+        return page["count"], rows
 
     def _present(self, run_number: int, updates: Sequence[FileUpdate]) -> dict[UUID, StfFile]:
         """Return files that are to be changed, those of them that there are."""
-        if self._page(run_number)[0] <= _FEW * len(updates):
+        if self._page({"run_number": str(run_number), "limit": "1"})[0] <= _FEW * len(updates):
             return {row.file_id: row for row in self.files(run_number)}
         ids = dict.fromkeys(update.file_id for update in updates)
         found = (self._http.find(f"stf-files/{file_id}/") for file_id in ids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Claimant", "JobIndex", "stem"]
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,10 +50,11 @@ class JobIndex:
         """Say whether a job that reads a file may still change."""
         return any(not job.final for job in self.jobs(filename))
 
-    def without(self, filenames: Iterable[str]) -> list[str]:
-        """Return the files that jobs read and that are not among some."""
-        known = {stem(name) for name in filenames}
-        return sorted(name for name in self._by_stem if name not in known)
+    def without(self, stems: Collection[str]) -> set[str]:
+        """Return what jobs call the files that they read and that are not
+        among some.
+        """
+        return {name for name in self._by_stem if name not in stems}
 
 
 @dataclass(frozen=True)

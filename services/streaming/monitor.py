@@ -8,7 +8,7 @@ from __future__ import annotations
 
 __all__ = ["Monitor"]
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -59,6 +59,12 @@ class Monitor(Protocol):
 
     def files(self, run_number: int, *, statuses: Collection[StfStatus] | None = None) -> Sequence[StfFile]:
         """Return files of a run, of some statuses or of all."""
+
+    def file_names(self, run_number: int) -> Iterator[str]:
+        """Yield the names of the files of a run, of which there may be many:
+        they are asked for part by part. Those registered meanwhile may be
+        left out.
+        """
 
     def tally_files(self, run_number: int) -> Mapping[str, FileTally]:
         """Return how many files of a run there are of each status that any

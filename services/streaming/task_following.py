@@ -46,6 +46,8 @@ class Followed:
         had them last: of a long run, only new ones are asked for.
     changed : `set` [`str`]
         What jobs that have changed call their files.
+    met : `set` [`str`]
+        What jobs would call the files that the monitor is known to have.
     """
 
     run_number: int
@@ -53,6 +55,7 @@ class Followed:
     jobs: JobIndex = field(default_factory=JobIndex)
     claimed: dict[str, StfFile] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
+    met: set[str] = field(default_factory=set)
     all_due: float = float("-inf")
     cursor: object | None = None
     looked: float = float("-inf")
@@ -128,6 +131,7 @@ class Follower:
         if not (ended or followed.dirty or begun - followed.looked > _ROWS):
             return Progress(state)
         rows = self._open_files(followed, ended=ended)
+        followed.met.update(stem(row.stf_filename) for row in rows)
         final = state if ended else None
         patient = followed.ended is None or begun - followed.ended < _LATE
         if ended and patient:
@@ -209,10 +213,14 @@ class Follower:
         """
         if followed.ended is None:
             followed.ended = time.monotonic()
-        rows = self._monitor.files(followed.run_number)
-        missing = followed.jobs.without(row.stf_filename for row in rows)
+        missing = self._missing(followed)
+        # The files of a run that has ended may be many: they are counted there.
+        tally = self._monitor.tally_files(followed.run_number)
+        counts = {status: tally[status.value].count if status.value in tally else 0 for status in StfStatus}
         # Such were registered while we looked, or the monitor refused the change.
-        late = [row for row in rows if row.status in _OPEN and followed.claimant.may_claim(row)]
+        is_open = any(counts[status] for status in _OPEN)
+        open_ = self._monitor.files(followed.run_number, statuses=_OPEN) if is_open else ()
+        late = [row for row in open_ if followed.claimant.may_claim(row)]
         if (missing or late) and patient:
             followed.dirty = True
             return None
@@ -225,8 +233,16 @@ class Follower:
                     "Task %s of run %d has ended, but %d of its files %s, such as %s.",
                     *(followed.claimant.task_id, followed.run_number, len(names), what, names[0]),
                 )
-        processed = sum(row.status in (StfStatus.PROCESSED, StfStatus.DONE) for row in rows)
-        return processed, sum(row.status is StfStatus.FAILED for row in rows)
+        return counts[StfStatus.PROCESSED] + counts[StfStatus.DONE], counts[StfStatus.FAILED]
+
+    def _missing(self, followed: Followed) -> list[str]:
+        """Return files that jobs read and that are not at the monitor."""
+        missing = followed.jobs.without(followed.met)
+        if missing:
+            # Or nobody had to change them any more since we follow the task.
+            names = self._monitor.file_names(followed.run_number)
+            followed.met.update(missing & {stem(name) for name in names})
+        return sorted(missing - followed.met)
 
 
 def _after(rows: Iterable[StfFile], changed: Iterable[FileUpdate]) -> list[StfFile]:

@@ -44,6 +44,7 @@ class FieldMonitor:
         self.subscribers: set[str] = set()
         self.requests: list[tuple[str, str]] = []
         self.paged = True
+        self.one_page = False
         self._agents = count(1)
         self.app.before_request(self._note)
         for rule, methods, view in [
@@ -105,7 +106,8 @@ class FieldMonitor:
                 if name in request.args:
                     rows = [row for row in rows if row[name] == request.args[name]]
             if self.paged and (limit := request.args.get("limit")) is not None:
-                page = {"count": len(rows), "next": None, "previous": None, "results": rows[: int(limit)]}
+                rest = rows if self.one_page else rows[int(request.args.get("offset", 0)) :]
+                page = {"count": len(rows), "next": None, "previous": None, "results": rest[: int(limit)]}
                 return jsonify(page)
             return jsonify(rows)
         if not isinstance(request.json, dict):

@@ -126,6 +126,15 @@ class TestEither:
         assert {status: each.count for status, each in tally.items()} == {"registered": 3, "processed": 1}
         assert tally["processed"].latest.file_id == one.file_id
 
+    def test_files_are_named_page_by_page(
+        self, client: MonitorClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(monitor_client, "_NAMES", 2)
+        client.open_run(RUN, start_time=now())
+        assert [*client.file_names(RUN)] == []
+        client.register_files(RUN, files(5))
+        assert sorted(client.file_names(RUN)) == [file.stf_filename for file in files(5)]
+
     def test_what_is_not_there(self, client: MonitorClient) -> None:
         assert client.execution("prompt_processing-alice-0001") is None
         assert client.execution("../runs") is None
@@ -239,6 +248,15 @@ class TestField:
         field.paged = False
         with pytest.raises(TemporarilyUnavailable, match="how many"):
             field_client.tally_files(RUN)
+
+    def test_pages_that_are_none(
+        self, field: FieldMonitor, field_client: MonitorClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(monitor_client, "_NAMES", 2)
+        field.one_page = True
+        field_client.open_run(RUN, start_time=now())
+        field_client.register_files(RUN, files(5))
+        assert sorted(field_client.file_names(RUN)) == [file.stf_filename for file in files(5)]
 
     def test_a_name_that_another_run_has(self, field: FieldMonitor, field_client: MonitorClient) -> None:
         field_client.open_run(RUN, start_time=now())

@@ -222,6 +222,14 @@ class TestFiles:
         assert [*store.files.parts(3, run_number=7)] == [[]]
         assert [len(part) for part in store.files.parts(5)] == [5, 5, 0]
 
+    def test_they_are_named(self, monitor: EmbeddedMonitor) -> None:
+        monitor.open_run(RUN, start_time=NOW)
+        monitor.open_run(RUN + 1, start_time=NOW)
+        monitor.register_files(RUN, files(3))
+        monitor.register_files(RUN + 1, [NewStfFile(stf_filename="of another run")])
+        assert sorted(monitor.file_names(RUN)) == [file.stf_filename for file in files(3)]
+        assert [*monitor.file_names(7)] == []
+
     def test_they_are_counted_by_status(self, monitor: EmbeddedMonitor, store: MonitorStore) -> None:
         monitor.open_run(RUN, start_time=NOW)
         assert monitor.tally_files(RUN) == {} == monitor.tally_files(7)

@@ -5,7 +5,7 @@ database that outlives it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class PlainMonitor:
         self.rows: dict[UUID, StfFile] = {}
         self.updates: list[FileUpdate] = []
         self.asked: list[frozenset[StfStatus] | None] = []
+        self.names_asked = 0
         self.asked_executions: list[ExecutionStatus] = []
         self.known = {EXECUTION: Execution(execution_id=EXECUTION, status="running", namespace=NAMESPACE)}
         self.bodies: dict[str, list[Mapping[str, Any]]] = {}
@@ -64,6 +65,11 @@ class PlainMonitor:
             for row in self.rows.values()
             if row.run == run_number and (statuses is None or row.status in statuses)
         ]
+
+    def file_names(self, run_number: int) -> Iterator[str]:
+        self._check()
+        self.names_asked += 1
+        yield from [row.stf_filename for row in self.rows.values() if row.run == run_number]
 
     def tally_files(self, run_number: int) -> dict[str, FileTally]:
         self._check()

@@ -326,6 +326,32 @@ def test_files_of_others_are_left_alone(world: World) -> None:
     assert world.monitor.statuses() == {1: "registered", 2: "registered", 3: "processing"}
 
 
+def test_the_end_of_a_long_run_is_counted_by_the_monitor(world: World) -> None:
+    """Of a run that has ended, all files at once are too many."""
+    submitted(world, 1, 2, 3)
+    for sequence, status in ((1, "finished"), (2, "finished"), (3, "failed")):
+        world.executor.add(str(sequence), sequence, status)
+    world.advance(10)
+    world.executor.states["501"] = TaskState.FINISHED
+    world.monitor.asked.clear()
+    # What an earlier life has seen is asked for by name alone.
+    world.new_agent()
+    world.advance(10)
+    assert (world.run.phase, world.run.processed, world.run.failed) == (TaskPhase.COMPLETE, 2, 1)
+    assert None not in world.monitor.asked
+    assert world.monitor.names_asked == 1
+
+
+def test_names_are_not_asked_for_that_are_known(world: World) -> None:
+    submitted(world, 1, 2)
+    for sequence in (1, 2):
+        world.executor.add(str(sequence), sequence, "finished")
+    world.executor.states["501"] = TaskState.DONE
+    world.advance(10)
+    assert world.run.phase is TaskPhase.COMPLETE
+    assert world.monitor.names_asked == 0 and None not in world.monitor.asked
+
+
 def test_a_restart_in_the_middle_goes_on(world: World) -> None:
     submitted(world, 1, 2, 3)
     world.executor.add("1", 1, "finished")
