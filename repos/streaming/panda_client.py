@@ -69,6 +69,7 @@ class PandaClient:
         self._process: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] | None = None
         self._lock = threading.Lock()
+        self._closed = False
 
     def ask(self, call: str, **arguments: Any) -> tuple[int, Any]:
         """Have a function called.
@@ -115,15 +116,19 @@ class PandaClient:
         return answer
 
     def close(self) -> None:
-        """End its process, also while it is asked something: whoever asks
-        would wait for PanDA.
+        """End its process for good, also while it is asked something: whoever
+        asks would wait for PanDA.
         """
+        # First: a process that is just begun is ended by who begins it.
+        self._closed = True
         if (process := self._process) is not None:
             process.kill()
         with self._lock:
             self._end()
 
     def _exchange(self, request: dict[str, Any]) -> dict[str, Any]:
+        if self._closed:
+            raise ConnectionError("it is not asked any more")
         process = self._process or self._begin()
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -153,6 +158,8 @@ class PandaClient:
             stderr=self._said,
             start_new_session=True,
         )
+        if self._closed:
+            self._process.kill()
         return self._process
 
     def _end(self) -> str:

@@ -8,7 +8,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from rucio.client.client import Client
@@ -91,9 +91,13 @@ def in_order(do: Callable[[_Item], None], items: Sequence[_Item], *, at_once: in
         threading.Thread(target=work, name=f"upload {number}", daemon=True)
         for number in range(1, min(at_once, len(items)))
     ]
-    for helper in helpers:
-        helper.start()
+    begun = []
+    # With as many threads as there may be.
+    with suppress(RuntimeError):
+        for helper in helpers:
+            helper.start()
+            begun.append(helper)
     work()
-    for helper in helpers:
+    for helper in begun:
         helper.join()
     return errors

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ import pytest
 from models.errors import InvalidMessage, TemporarilyUnavailable
 from models.streaming.datasets import DatasetId
 from models.streaming.tasks import TaskPhase, TaskSpec, TaskState
-from repos.streaming import panda_executor
+from repos.streaming import panda_client, panda_executor
 from repos.streaming.panda_client import PandaClient, PandaExited
 from repos.streaming.panda_clients import PandaClients
 from repos.streaming.panda_executor import PAYLOAD, PandaExecutor, find_task_id
@@ -235,6 +236,32 @@ def test_an_end_does_not_wait_for_panda(panda: PandaServer, monkeypatch: pytest.
     assert not release.is_set() and not asker.is_alive()
     release.set()
     assert "process ended" in str(errors[0])
+
+
+def test_an_end_while_a_process_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither it nor who waits for it is left over."""
+    (tmp_path / "silent.py").write_text("import time; time.sleep(60)")
+    monkeypatch.setattr(panda_client, "_HELPER", tmp_path / "silent.py")
+    client = PandaClient(timeout=10.0)
+    closing = threading.Thread(target=client.close)
+    begin = subprocess.Popen
+    begun: list[subprocess.Popen[bytes]] = []
+
+    def popen(*args: Any, **more: Any) -> subprocess.Popen[bytes]:
+        closing.start()
+        # It finds no process to end, and waits.
+        until(lambda: client._closed, 60)
+        begun.append(begin(*args, **more))
+        return begun[0]
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    with pytest.raises(TemporarilyUnavailable, match="process ended"):
+        client.answer("task_status", task=1)
+    closing.join(60)
+    assert begun[0].returncode is not None
+    with pytest.raises(TemporarilyUnavailable, match="not asked any more"):
+        client.answer("task_status", task=1)
+    assert len(begun) == 1
 
 
 def test_a_question_that_hangs_holds_up_no_other(

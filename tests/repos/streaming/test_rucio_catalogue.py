@@ -254,6 +254,16 @@ def test_nothing_is_begun_behind_a_failure() -> None:
     assert in_order(do, [5, 6], at_once=8) == [None, None]
 
 
+def test_fewer_threads_than_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    done: list[int] = []
+    assert in_order(done.append, range(5), at_once=4) == [None] * 5
+    assert done == [*range(5)]
+
+
 def test_closed_dataset(rucio: RucioDouble, catalogue: RucioCatalogue, file: CatalogueFile) -> None:
     assert catalogue.is_open(DATASET) is None
     with pytest.raises(InvalidMessage, match="no dataset"):
