@@ -103,6 +103,7 @@ class Inbox:
             _log.exception("%s fails at a %s message.", self._name, message.msg_type)
             self._refuse(entry, f"{type(error).__name__}: {error}")
         else:
+            self._odd.pop(entry.id, None)
             self._journal.settle([entry.id])
 
     def _read(self, entry: JournalEntry) -> Message | None:

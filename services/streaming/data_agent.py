@@ -155,9 +155,13 @@ class DataAgent:
             if dues and time.monotonic() - began > _SLICE:
                 dues.append(0.0)
                 break
+            if self._ask_for_announcement(run):
+                # What was said may be of any run: they are read anew.
+                dues.append(0.0)
+                break
             self._turn += 1
             self._served[run.run_id] = self._turn
-            dues.append(self._progress.advance(self._with_announcement(run)))
+            dues.append(self._progress.advance(run))
         self._facts = self._describe(self._store.unfinished())
         return min((due for due in dues if due is not None), default=None)
 
@@ -189,13 +193,15 @@ class DataAgent:
         """Say how it is doing."""
         return self._facts
 
-    def _with_announcement(self, run: DataRun) -> DataRun:
-        """Ask once for the run_imminent of a run that came without."""
+    def _ask_for_announcement(self, run: DataRun) -> bool:
+        """Ask once for the run_imminent of a run that came without; say
+        whether it was asked for.
+        """
         if run.announced or run.run_id in self._asked:
-            return run
+            return False
         self._asked.add(run.run_id)
         self._recovery.ask(run)
-        return self._store.runs([run.run_id])[run.run_id]
+        return True
 
     def _is_taking(self, run_id: str) -> bool:
         what = self._calls.what(run_id)

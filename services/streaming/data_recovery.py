@@ -86,6 +86,7 @@ class DataRecovery:
         self._settling = timedelta(seconds=settling)
         self._started = now()
         self._compared: set[str] = set()
+        self._comparing: set[str] = set()
         self._asked: dict[str, datetime] = {}
         self._looked_back = False
         self._past: set[str] = set()
@@ -100,9 +101,13 @@ class DataRecovery:
             Raised if the agent's own database is away.
         """
         self._unknown_executions()
-        for run in self._store.unfinished():
-            if run.closed is not None:
-                continue
+        runs = [run.run_id for run in self._store.unfinished() if run.closed is None]
+        for run_id in self._comparing.difference(runs):
+            self._calls.drop(f"{_COMPARE} {run_id}")
+        self._comparing.intersection_update(runs)
+        for run_id in runs:
+            # What one brought may be of others, too.
+            run = self._store.runs([run_id])[run_id]
             self.search(run)
             self._compare(run)
             silence = self._now() - max(run.last_sign, self._started)
@@ -159,9 +164,13 @@ class DataRecovery:
 
     def _compare(self, run: DataRun) -> None:
         """Take over what the catalogue has and we do not know, once a start."""
-        if run.run_id in self._compared or not run.dataset_created or self._calls.is_busy(run.run_id):
+        if run.run_id in self._compared or not run.dataset_created:
+            return
+        if self._calls.what(run.run_id) is not None:
+            # Its answer may say less than this one.
             return
         dataset = DatasetId(run.scope, run.dataset)
+        self._comparing.add(run.run_id)
         try:
             there = self._calls.ask(
                 f"{_COMPARE} {run.run_id}", str(dataset), lambda: self._catalogue.files(dataset)
@@ -172,6 +181,7 @@ class DataRecovery:
             _log.warning("Run %s: the catalogue cannot be compared: %s", run.run_id, error)
             return
         self._compared.add(run.run_id)
+        self._comparing.discard(run.run_id)
         # Another run may have named the same dataset.
         there = [file for file in there if _is_of(run, file)]
         waiting = {file.filename: file for file in self._store.files(run.run_id, FileState.ANNOUNCED)}

@@ -134,6 +134,13 @@ class SlowCalls:
             call = self._calls.get(key)
             return call is not None and not call.ended
 
+    def drop(self, key: str) -> None:
+        """Forget a call that nobody will come back for."""
+        with self._changed:
+            call = self._calls.pop(key, None)
+            if call is not None and call in self._waiting:
+                self._waiting.remove(call)
+
     def finish(self, timeout: float) -> None:
         """Begin nothing any more, and wait for answers that are under way."""
         with self._changed:
@@ -166,13 +173,24 @@ class SlowCalls:
             call.begun = time.monotonic()
             # A thread for each: none is left over when an agent has gone.
             name = f"{call.what} {call.key}"
-            threading.Thread(target=self._make, args=(call,), name=name, daemon=True).start()
+            thread = threading.Thread(target=self._make, args=(call,), name=name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                # There are as many threads as there may be.
+                call.error, call.ended = error, True
+                self._running.discard(call)
 
     def _make(self, call: _Call) -> None:
+        answer: Any = None
+        error: BaseException | None = None
         try:
-            answer, error = call.do(), None
+            answer = call.do()
+        except SystemExit as left:
+            # Where it was asked, this would end a thread, and nobody would know.
+            error = RuntimeError(f"{call.what}: it ended its thread, with {left.code}")
         except BaseException as raised:  # it is raised where it was asked for
-            answer, error = None, raised
+            error = raised
         with self._changed:
             call.answer, call.error, call.ended = answer, error, True
             if call.begun is not None and time.monotonic() - call.begun > self._hanging:

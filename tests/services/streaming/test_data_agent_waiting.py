@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from models.streaming.data_runs import FileState
+from models.streaming.datasets import CatalogueFile, DatasetId
 from services.streaming.data_failures import Failures
 from tests.repos.streaming.executing import until
-from tests.services.streaming.data_world import Clock, DataWorld
+from tests.services.streaming.data_world import EXECUTION, Clock, DataWorld
 
 HUNG, OTHER = "102363", "102364"
 
@@ -138,6 +140,65 @@ def test_a_last_look_that_takes_long(tmp_path: Path) -> None:
     assert len(world.dataset(HUNG)) == 3
     assert world.catalogue.closings == [f"swf.{HUNG}.run"]
     world.agent.finish(60.0)
+
+
+def test_what_the_catalogue_has_is_no_longer_waited_for(world: DataWorld) -> None:
+    """A look that found nothing was begun before it was compared."""
+    imminent, _, generated, end = world.announce(HUNG, 1)
+    name = f"swf.{HUNG}.000001.stf"
+    place = world.container / f"swf.{HUNG}.run" / name
+    world.agent.receive([imminent])
+    until(lambda: world.agent.advance() is None and world.run(HUNG).dataset_created, 60)
+    there = CatalogueFile(name=name, path=place, size_bytes=1, adler32="00010001", guid="1")
+    world.catalogue.add_files(DatasetId(world.run(HUNG).scope, f"swf.{HUNG}.run"), [there])
+    place.unlink()
+    world.agent.receive([generated, end])
+    world.agent.advance()
+    until(lambda: not world.agent._calls.is_busy(HUNG), 60)
+    for _ in range(2):
+        world.agent.recover()
+        until(lambda: not world.agent._calls.is_busy(f"compare {HUNG}"), 60)
+
+    def done() -> bool:
+        world.agent.advance()
+        world.agent.recover()
+        return world.run(HUNG).finished is not None
+
+    until(done, 60)
+    assert world.states(HUNG) == {name: FileState.REGISTERED}
+
+
+def test_what_nobody_comes_back_for_is_dropped(world: DataWorld) -> None:
+    gate = threading.Event()
+
+    def files(*_: Any, **__: Any) -> list[CatalogueFile]:
+        assert gate.wait(60)
+        return []
+
+    world.catalogue.files = files  # type: ignore[method-assign]
+    imminent, *messages = world.announce(HUNG, 1)
+    world.agent.receive([imminent])
+    until(lambda: world.agent.advance() is None and world.run(HUNG).dataset_created, 60)
+    world.agent.recover()
+    assert world.agent._calls.is_busy(f"compare {HUNG}")
+    world.agent.receive(messages)
+    until_done(world, HUNG)
+    world.agent.recover()
+    assert world.agent._calls.what(f"compare {HUNG}") is None
+    gate.set()
+
+
+def test_an_end_that_is_told_with_another_run_is_kept(tmp_path: Path) -> None:
+    world = DataWorld(tmp_path)
+    imminent, *messages = world.announce(HUNG, 1)
+    *others, end = world.announce(OTHER, 2)
+    # No answer of the monitor is about one run alone.
+    world.monitor.recorded[EXECUTION] = [imminent.to_body(), end.to_body()]
+    world.agent.receive(messages)
+    world.clock.pass_(world.limits.courtesy)
+    world.agent.receive(others)
+    world.work()
+    assert world.run(HUNG).complete and world.run(OTHER).complete
 
 
 def test_an_agent_that_ends_keeps_what_was_under_way(world: DataWorld) -> None:

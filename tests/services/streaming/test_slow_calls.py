@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -67,6 +68,44 @@ def test_errors_are_raised_where_it_was_asked(error: BaseException) -> None:
     with pytest.raises(type(error)):
         calls.ask("run", "add", fail)
     assert calls.ask("run", "add", lambda: 1) == 1
+
+
+def test_a_call_that_ends_its_thread_does_not_end_others() -> None:
+    with pytest.raises(RuntimeError, match="add: it ended its thread, with 3"):
+        SlowCalls(patience=FOR_EVER).ask("run", "add", lambda: sys.exit(3))
+
+
+def test_too_many_threads_are_a_failure_like_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    calls = SlowCalls(at_once=1, patience=FOR_EVER)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="new thread"):
+            calls.ask("run", "add", lambda: 1)
+    assert calls.ask("run", "add", lambda: 1) == 1
+
+
+def test_nothing_is_left_of_a_thousand_runs() -> None:
+    calls = SlowCalls(patience=FOR_EVER)
+    before = threading.active_count()
+    for number in range(1000):
+        assert calls.ask(f"run {number}", "add", lambda number=number: number) == number  # type: ignore[misc]
+    until(lambda: threading.active_count() <= before, 60)
+    assert not any(vars(calls)[name] for name in ("_calls", "_waiting", "_running", "_doubtful"))
+
+
+def test_what_is_dropped_leaves_nothing(gate: Gate) -> None:
+    calls = SlowCalls(at_once=1, patience=0.0)
+    for name in ("first", "second"):
+        with pytest.raises(StillBusy):
+            calls.ask(name, "add", gate)
+    for name in ("first", "second", "third"):
+        calls.drop(name)
+        assert calls.what(name) is None
+    gate.open.set()
+    assert answer(calls, "first", "add", gate) == 2, "the second was never made"
 
 
 def test_a_late_answer_is_kept(gate: Gate) -> None:
