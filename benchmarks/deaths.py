@@ -171,5 +171,5 @@ def _kill(scene: Scene, service: ServiceProcess, slot: int, death: Death, answer
 
 def _is_begun(scene: Scene, service: ServiceProcess) -> bool:
     # The first stage is there before the slot has said anything.
-    (slot,) = scene.get(service, "/ready").json()["slots"]
-    return slot["stage"] not in ("", Stage.PREPARING)
+    slots = scene.get(service, "/ready").json().get("slots", [])
+    return any(slot["stage"] not in ("", Stage.PREPARING) for slot in slots)

@@ -21,13 +21,10 @@ from models.ledger import Claim
 from models.outcomes import Result, VisitOutcome
 from models.visits import FannedOutVisit
 from services.admission_parts import VisitLedger
-from services.early_messages import EarlyMessages
+from services.early_messages import PAUSES, EarlyMessages
 from services.slots.protocol import Finished
 
 _log = logging.getLogger(__name__)
-
-#: Pauses between attempts to record a result, seconds; the last repeats.
-_RECORD_PAUSES = (0.2, 1.0, 5.0, 15.0)
 
 
 class Bookkeeping:
@@ -154,7 +151,7 @@ class Bookkeeping:
                 self._ledger.finish(visit, deployment_id, day_obs, outcome, outbox)
             except Exception as error:
                 self.trouble = str(error)
-                pause = _RECORD_PAUSES[min(attempt, len(_RECORD_PAUSES) - 1)]
+                pause = PAUSES[min(attempt, len(PAUSES) - 1)]
                 attempt += 1
                 out_of_time = time.monotonic() + pause > deadline
                 if out_of_time or self._stopping.wait(pause):

@@ -7,7 +7,7 @@ nothing else is recorded is stored with them.
 
 from __future__ import annotations
 
-__all__ = ["EarlyMessages"]
+__all__ = ["PAUSES", "EarlyMessages"]
 
 import contextvars
 import itertools
@@ -23,8 +23,9 @@ from services.slots.protocol import MessagesMade
 
 _log = logging.getLogger(__name__)
 
-#: Pauses between attempts to store, seconds; the last repeats.
-_PAUSES = (0.2, 1.0, 5.0)
+#: Pauses between attempts to tell the ledger something, seconds; the last
+#: repeats.
+PAUSES = (0.2, 1.0, 5.0, 15.0)
 
 #: Stores messages and what becomes of the visit if nothing else is recorded;
 #: says whether it has, which it has not if the visit is somebody else's by
@@ -110,7 +111,7 @@ class EarlyMessages:
         return outcome.model_copy(update={"alerts": max(outcome.alerts, self.count), "timings": timings})
 
     def _store_now(self) -> None:
-        for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
+        for pause in itertools.chain(PAUSES, itertools.repeat(PAUSES[-1])):
             try:
                 self._store_all()
             except Exception as error:
