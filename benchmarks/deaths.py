@@ -76,7 +76,9 @@ class Ending:
     answer, next_answer : `benchmarks.scene.Answered`
         To the visit, and to the next on the same detector.
     delay : `float`
-        Seconds from the slot's death, or the end of its time, to the answer.
+        Seconds from the slot's death, or the end of its time, to the answer;
+        less those of the next visit if this one was processed all the same,
+        by another slot.
     left : `dict` [`str`, `int`]
         What was left behind.
     """
@@ -151,10 +153,12 @@ def die(
     if watcher is not None:
         watcher.join(10.0)
     end = begin + timeout + GRACE_PERIOD if death.by_timeout else died[0] if died else begin
+    began = time.monotonic()
     next_answer = scene.observe(service, next(visits), detector, survey="")
-    return Ending(
-        answer=answer, next_answer=next_answer, delay=max(0.0, answer.at - end), left=watch.settle(before)
-    )
+    delay = answer.at - end
+    if answer.status == 200:
+        delay -= next_answer.at - began
+    return Ending(answer=answer, next_answer=next_answer, delay=max(0.0, delay), left=watch.settle(before))
 
 
 def _kill(scene: Scene, service: ServiceProcess, slot: int, death: Death, answered: threading.Event) -> None:
