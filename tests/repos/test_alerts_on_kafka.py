@@ -163,11 +163,14 @@ def test_an_alert_too_large_is_set_aside(kafka: KafkaServer, tmp_path: Path) -> 
     station.publish(make_packets(2), "after")
     drain = station.drain()
     assert len(read(kafka, topic, 4)) == 4
-    assert drain.trouble is not None and "1 messages were refused and are set aside" in drain.trouble
+    assert drain.trouble is not None and "1 messages of kind alert were refused" in drain.trouble
     assert (station.outbox.count_pending(), station.outbox.count_refused()) == ({}, {"alert": 1})
 
 
-def test_a_password_that_is_wrong(kafka: KafkaServer, tmp_path: Path, topic: str) -> None:
+def test_a_password_that_is_wrong(
+    kafka: KafkaServer, tmp_path: Path, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repos.kafka_clients._BOOTSTRAP_MS", 2_000)
     wrong = Station(kafka, tmp_path, topic, AP_KAFKA_PRODUCER_PASSWORD="guess")
     wrong.publish(make_packets(2))
     drain = build_outbox(wrong.settings, wrong.outbox)

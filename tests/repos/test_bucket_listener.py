@@ -310,7 +310,9 @@ def test_stops(bench: Bench) -> None:
 
 
 @pytest.mark.slow
-def test_broker_down_at_start_and_later(bench: Bench) -> None:
+def test_broker_down_at_start_and_later(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("repos.bucket_listener._ANSWER_MS", 2_000)
+    monkeypatch.setattr("repos.bucket_listener._PAUSES", (0.2, 1.0))
     bench.send(notice(key(1)))
     bench.kafka.stop()
     listener, inbox = bench.listen(), Inbox()

@@ -175,7 +175,10 @@ def test_credentials(kafka: KafkaServer, topic: str) -> None:
         assert reader.next() == b"one"
 
 
-def test_wrong_credentials_are_reported(kafka: KafkaServer, topic: str) -> None:
+def test_wrong_credentials_are_reported(
+    kafka: KafkaServer, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repos.kafka_clients._BOOTSTRAP_MS", 2_000)
     with reading(
         kafka, topic, "g", bootstrap=kafka.sasl_bootstrap, username=kafka.username, password="wrong"
     ) as reader:
@@ -239,7 +242,10 @@ def test_a_connection_that_came_about_ends_the_growing_of_pauses(monkeypatch: py
     assert pauses == [1.0, 2.0, 4.0, 1.0, 2.0]
 
 
-def test_the_broker_may_be_away_at_the_start_and_later(kafka: KafkaServer, topic: str) -> None:
+def test_the_broker_may_be_away_at_the_start_and_later(
+    kafka: KafkaServer, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repos.kafka_clients._BOOTSTRAP_MS", 2_000)
     send(kafka, topic, b"one")
     group = unique_name()
     kafka.stop()
