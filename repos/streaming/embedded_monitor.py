@@ -89,8 +89,7 @@ class EmbeddedMonitor:
 
     def file_names(self, run_number: int) -> Iterator[str]:
         """Yield the names of the files of a run, read part by part."""
-        for rows in self._store.files.parts(_PART, run_number=run_number):
-            yield from (row["stf_filename"] for row in rows)
+        return self._store.files.names(_PART, run_number)
 
     def tally_files(self, run_number: int) -> Mapping[str, FileTally]:
         """Return how many files of each status a run has."""

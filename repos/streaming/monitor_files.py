@@ -167,7 +167,17 @@ class FileStore(Resource):
         **wanted
             As for `listed`.
         """
-        query = sa.select(STF_FILES, _RUN_NUMBER).where(*_conditions(**wanted)).order_by(*_NEWEST_FIRST)
+        return self._in_parts(size, sa.select(STF_FILES, _RUN_NUMBER).where(*_conditions(**wanted)))
+
+    def names(self, size: int, run_number: int) -> Iterator[str]:
+        """Yield the names of a run's files, read part by part as in `parts`."""
+        columns = STF_FILES.c.created_at, STF_FILES.c.stf_filename
+        query = sa.select(*columns).where(*_conditions(run_number=run_number))
+        for rows in self._in_parts(size, query):
+            yield from (row["stf_filename"] for row in rows)
+
+    def _in_parts(self, size: int, query: sa.Select[Any]) -> Iterator[list[Row]]:
+        query = query.order_by(*_NEWEST_FIRST)
         place = sa.tuple_(STF_FILES.c.created_at, STF_FILES.c.stf_filename)
         rest = query
         while True:
