@@ -247,20 +247,23 @@ def test_the_broker_may_be_away_at_the_start_and_later(
 ) -> None:
     monkeypatch.setattr("repos.kafka_clients._BOOTSTRAP_MS", 2_000)
     send(kafka, topic, b"one")
-    group = unique_name()
-    kafka.stop()
+    groups = unique_name(), unique_name()
+    access = KafkaAccess(kafka.bootstrap)
+    early, late = (Reader(access, topic, group, "earliest") for group in groups)
+    early.topic.start()
     try:
-        reader = Reader(KafkaAccess(kafka.bootstrap), topic, group, "earliest")
-        reader.topic.start()
-        until(lambda: "cannot be used" in (reader.topic.trouble or ""))
-    finally:
-        kafka.start()
-    try:
-        assert reader.next() == b"one"
+        assert early.next() == b"one"
         kafka.stop()
-        kafka.start()
+        try:
+            late.topic.start()
+            until(lambda: "cannot be used" in (late.topic.trouble or ""))
+        finally:
+            kafka.start()
+        assert late.next() == b"one"
         send(kafka, topic, b"two")
-        assert reader.next() == b"two"
-        until(lambda: committed(kafka, topic, group) == 2)
+        for reader, group in zip((early, late), groups, strict=True):
+            assert reader.next() == b"two"
+            until(lambda group=group: committed(kafka, topic, group) == 2)  # type: ignore[misc]
     finally:
-        reader.topic.close()
+        for reader in (early, late):
+            reader.topic.close()
