@@ -59,4 +59,8 @@ async def answering_server(
     server = await asyncio.start_server(double.serve, "127.0.0.1", 0, ssl=tls, backlog=1024)
     double.port = server.sockets[0].getsockname()[1]
     async with server:
-        yield double
+        try:
+            yield double
+        finally:
+            # From Python 3.12 on, a server's end waits for its connections.
+            double.release.set()
