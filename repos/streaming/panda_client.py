@@ -119,7 +119,7 @@ class PandaClient:
         """End its process for good, also while it is asked something: whoever
         asks would wait for PanDA.
         """
-        # First: a process that is just begun is ended by who begins it.
+        # First: a process that is just begun is ended by who began it.
         self._closed = True
         if (process := self._process) is not None:
             process.kill()
@@ -127,9 +127,10 @@ class PandaClient:
             self._end()
 
     def _exchange(self, request: dict[str, Any]) -> dict[str, Any]:
-        if self._closed:
-            raise ConnectionError("it is not asked any more")
+        self._refuse_when_closed()
         process = self._process or self._begin()
+        # It may have been closed while the process was begun.
+        self._refuse_when_closed()
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(json.dumps(request).encode() + b"\n")
         process.stdin.flush()
@@ -158,9 +159,13 @@ class PandaClient:
             stderr=self._said,
             start_new_session=True,
         )
-        if self._closed:
-            self._process.kill()
         return self._process
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            if self._process is not None:
+                self._process.kill()
+            raise ConnectionError("it is not asked any more")
 
     def _end(self) -> str:
         """End the process; return the end of what it printed."""

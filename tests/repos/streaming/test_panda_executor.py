@@ -255,7 +255,7 @@ def test_an_end_while_a_process_begins(tmp_path: Path, monkeypatch: pytest.Monke
         return begun[0]
 
     monkeypatch.setattr(subprocess, "Popen", popen)
-    with pytest.raises(TemporarilyUnavailable, match="process ended"):
+    with pytest.raises(TemporarilyUnavailable, match="not asked any more"):
         client.answer("task_status", task=1)
     closing.join(60)
     assert begun[0].returncode is not None
