@@ -24,7 +24,9 @@ def main() -> int:
     )
     parser.add_argument("--durable", action="store_true", help="PostgreSQL and Redis wait for the disk.")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, _leave)
+    # SIGINT, too: shells have what they start with "&" ignore it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
     try:
         with ServerSet(durable=arguments.durable) as servers:
             for name, value in servers.environment().items():
