@@ -210,6 +210,11 @@ class OutboxDrain:
         seconds = min(longest, first * 2 ** min(attempt, 8)) * random.uniform(0.75, 1.25)
         if self._stop.wait(seconds):
             time.sleep(max(0.0, min(first, self._deadline - time.monotonic())))
+        return self.has_time
+
+    @property
+    def has_time(self) -> bool:
+        """Whether the time is not over within which this was told to end."""
         return time.monotonic() < self._deadline
 
 
@@ -257,6 +262,10 @@ class _Lane:
         while True:
             try:
                 self._settle()
+                if not self._drain.has_time:
+                    # Others may send them; in the hands of one whose senders
+                    # are closed they would only be out of reach.
+                    return
                 taken = self._store.lease(self._kind, self.topic, limit=_HANDFUL, seconds=_LEASE)
                 if not taken:
                     self.trouble = None

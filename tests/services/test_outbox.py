@@ -203,6 +203,30 @@ def test_the_end_does_not_wait_for_ever(house: House) -> None:
     assert house.store.count_pending() == {BUTLER_WRITER: 1}
 
 
+def test_what_is_out_of_time_takes_no_messages(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are for whoever has time, from the moment that `stop` is over."""
+    trying = threading.Event()
+    let_go = threading.Event()
+
+    def hang(messages: Sequence[OutboxMessage], *, waiting: Callable[[], object]) -> list[Delivery]:
+        trying.set()
+        assert let_go.wait(120)
+        raise TemporarilyUnavailable("the broker is away")
+
+    monkeypatch.setattr(house.writer, "send", hang)
+    house.drain.start()
+    house.finish(b"1")
+    assert trying.wait(120)
+    house.drain.stop(0.0)
+    taken: list[object] = []
+    monkeypatch.setattr(house.store, "lease", lambda *a, **k: taken.append(a) or [])
+    let_go.set()
+    lanes = house.drain._lanes.values()
+    until(lambda: lanes and not any(lane.thread.is_alive() for lane in lanes))
+    assert taken == []
+    assert house.store.lanes() == [(BUTLER_WRITER, "t")]
+
+
 def test_a_database_that_is_away(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     away = threading.Event()
     away.set()
