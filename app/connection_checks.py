@@ -14,7 +14,7 @@ from config.instrument_routes import Platform, load_instrument_routes
 from config.settings import ServiceSettings
 from config.stream_settings import RedisAddress, StreamSettings
 from config.writer_settings import WriterSettings
-from repos.kafka_clients import KafkaAccess
+from models.kafka_access import KafkaAccess
 from repos.probes import probe_bucket, probe_datastore, probe_http, probe_place, probe_stream, probe_topics
 from repos.sasquatch import SasquatchClient
 from repos.visit_stream import RedisAccess

@@ -19,7 +19,7 @@ from config.fan_out_settings import FanOutSettings
 from config.instrument_routes import InstrumentRoute, Platform, load_instrument_routes
 from models.errors import InvalidConfiguration
 from models.fan_out import NextVisitRecord
-from repos.kafka_clients import KafkaAccess
+from models.kafka_access import KafkaAccess
 from repos.next_visit_topic import NextVisitTopic
 from repos.schema_registry import NextVisitReader, SchemaRegistry
 from repos.visit_posts import CloudEventPoster

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["alerts_access", "notifications_access", "writer_access"]
 
 from config.settings import ServiceSettings
-from repos.kafka_clients import KafkaAccess
+from models.kafka_access import KafkaAccess
 
 
 def notifications_access(settings: ServiceSettings) -> KafkaAccess | None:

@@ -13,7 +13,7 @@ from types import FrameType
 from app.metrics_port import MetricsPort
 from app.writer_metrics import WriterMetrics
 from config.writer_settings import WriterSettings
-from repos.kafka_clients import KafkaAccess
+from models.kafka_access import KafkaAccess
 from repos.writer_batches import BatchFiles
 from repos.writer_queue import WriterQueue
 from repos.writer_registry import WriterRegistry

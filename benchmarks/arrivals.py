@@ -24,13 +24,13 @@ from benchmarks.arrival_slot import DETECTORS
 from benchmarks.notice_sender import WAITED_FOR
 from config.settings import ServiceSettings, load_service_settings
 from models.events import OutboxMessage
+from models.kafka_access import KafkaAccess
 from models.ledger import Claim
 from models.outcomes import VisitOutcome
 from models.pipelines import SelectedPipelines
 from models.times import tai_from_unix
 from models.visits import FannedOutVisit
 from repos.bucket_listener import BucketListener
-from repos.kafka_clients import KafkaAccess
 from repos.s3_client import create_s3_client
 from services.admission import VisitAdmission
 from services.slots.pool import SlotPool
@@ -39,7 +39,6 @@ from services.slots.protocol import Stage
 from services.slots.state import PoolConfig
 from services.slots.supervisor import TemplateSupervisor
 from simulator.io.bucket_delivery import BucketDelivery
-from simulator.io.kafka_address import KafkaAddress
 from simulator.io.topic_writer import TopicWriter
 
 #: Notifications of other detectors, a second: a whole focal plane's.
@@ -247,7 +246,7 @@ def notified(parent: Parent) -> dict[str, Any]:
 def whenever(parent: Parent) -> dict[str, Any]:
     """Have images arrive before, during and after their announcement."""
     settings = parent.settings
-    writer = TopicWriter(address=KafkaAddress(settings.kafka_cluster or ""), topic=settings.bucket_topic)
+    writer = TopicWriter(address=KafkaAccess(settings.kafka_cluster or ""), topic=settings.bucket_topic)
     delivery = BucketDelivery(
         bucket=settings.image_bucket or "", notify=writer.send, endpoint_url=settings.s3_endpoint_url
     )

@@ -18,9 +18,9 @@ import httpx
 import yaml
 
 from benchmarks.bar import Bar, at_most, say
+from models.kafka_access import KafkaAccess
 from models.times import tai_from_unix
 from models.visits import SummitVisit
-from simulator.io.kafka_address import KafkaAddress
 from simulator.io.next_visit_topic import NextVisitTopic
 from simulator.io.topic_writer import TopicWriter
 from simulator.servers.everything import ServerSet
@@ -46,7 +46,7 @@ def fan_out(scratch: Path) -> Iterator[Bar]:
         port = free_port()
         holder = [sys.executable, "-m", "benchmarks.holding_server", str(port), str(_HOLD)]
         with _process(holder), _process(_fan_out_command(), _environment(scratch, servers, port)):
-            writer = TopicWriter(address=KafkaAddress(servers.kafka.bootstrap), topic=_TOPIC)
+            writer = TopicWriter(address=KafkaAccess(servers.kafka.bootstrap), topic=_TOPIC)
             announce = NextVisitTopic(writer=writer, schema_registry=servers.schema_registry.url)
             _wait(f"http://127.0.0.1:{port}", announce)
             milliseconds, still_open = _rounds(port, announce)

@@ -15,9 +15,9 @@ from kafka import KafkaConsumer
 
 from benchmarks.bar import Bar, none_of, say
 from models.events import ALERT, BUTLER_WRITER, OutboxMessage
+from models.kafka_access import KafkaAccess
 from models.outcomes import Result, VisitOutcome
 from models.visits import FannedOutVisit
-from repos.kafka_clients import KafkaAccess
 from repos.ledger import Ledger
 from repos.ledger_database import create_ledger_engine
 from repos.outbox import Outbox

@@ -21,7 +21,7 @@ from lsst.daf.butler import Butler
 
 from benchmarks.bar import Bar, at_least, none_of, say
 from benchmarks.writer_load import YARDSTICK, WriterLoad
-from repos.kafka_clients import KafkaAccess
+from models.kafka_access import KafkaAccess
 from repos.writer_batches import BatchFiles
 from repos.writer_queue import WriterQueue
 from repos.writer_registry import WriterRegistry

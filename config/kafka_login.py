@@ -46,6 +46,8 @@ class KafkaLogin(Settings):
     def check_together(cls, values: Mapping[str, Any]) -> list[str]:
         """Return what is wrong with the variables taken together."""
         needs = {"SASL_USERNAME": ["SASL_PASSWORD"], "SASL_PASSWORD": ["SASL_USERNAME"]}
+        if str(values.get("SECURITY_PROTOCOL") or "").strip().lower().startswith("sasl"):
+            needs["SECURITY_PROTOCOL"] = ["SASL_USERNAME"]
         return cls.explain_missing(values, needs)
 
 

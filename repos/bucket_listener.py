@@ -21,10 +21,11 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError
 
 from models.errors import InvalidMessage, TemporarilyUnavailable
+from models.kafka_access import KafkaAccess
 from models.notifications import CreatedObject, read_notification, same_bucket
 from models.raws import FoundImage, RawKey, parse_raw_key
 from repos.image_memory import ImageMemory, Subscription
-from repos.kafka_clients import KafkaAccess, create_consumer
+from repos.kafka_clients import create_consumer
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class BucketListener:
 
     Parameters
     ----------
-    access : `repos.kafka_clients.KafkaAccess`
+    access : `models.kafka_access.KafkaAccess`
     topic : `str`
     bucket : `str`
         Arrivals in other buckets are ignored; may be ``tenant:bucket``.

@@ -21,7 +21,8 @@ from kafka.structs import OffsetAndMetadata
 
 from models.errors import TemporarilyUnavailable
 from models.fan_out import NextVisitRecord
-from repos.kafka_clients import KafkaAccess, create_consumer
+from models.kafka_access import KafkaAccess
+from repos.kafka_clients import create_consumer
 from repos.settled_offsets import SettledOffsets
 
 _log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class NextVisitTopic:
 
     Parameters
     ----------
-    access : `repos.kafka_clients.KafkaAccess`
+    access : `models.kafka_access.KafkaAccess`
     topic, group : `str`
         The topic, and the consumer group.
     offset_reset : `str`

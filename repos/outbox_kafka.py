@@ -25,7 +25,8 @@ from kafka.errors import (
 
 from models.errors import TemporarilyUnavailable
 from models.events import ACKNOWLEDGED, Delivery, OutboxMessage
-from repos.kafka_clients import KafkaAccess, create_producer
+from models.kafka_access import KafkaAccess
+from repos.kafka_clients import create_producer
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class KafkaSender:
 
     Parameters
     ----------
-    access : `repos.kafka_clients.KafkaAccess`
+    access : `models.kafka_access.KafkaAccess`
     """
 
     def __init__(self, access: KafkaAccess) -> None:

@@ -14,7 +14,8 @@ from kafka.errors import KafkaError
 from redis.exceptions import RedisError
 
 from models.errors import TemporarilyUnavailable
-from repos.kafka_clients import KafkaAccess, create_admin
+from models.kafka_access import KafkaAccess
+from repos.kafka_clients import create_admin
 from repos.s3_client import ObjectAbsent, PassingTrouble, create_s3_client, s3_errors
 from repos.visit_stream import RedisAccess
 

@@ -28,7 +28,8 @@ from kafka.errors import (
 
 from models.batches import QueuedMessage, SetAside
 from models.errors import Superseded, TemporarilyUnavailable
-from repos.kafka_clients import KafkaAccess, create_consumer
+from models.kafka_access import KafkaAccess
+from repos.kafka_clients import create_consumer
 from repos.writer_transactions import GROUP, Transactions, described, is_fenced
 
 _log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class WriterQueue:
 
     Parameters
     ----------
-    access : `repos.kafka_clients.KafkaAccess`
+    access : `models.kafka_access.KafkaAccess`
     topic : `str`
         Topic of the messages.
     output_topic : `str`

@@ -22,7 +22,8 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from models.batches import QueuedMessage, SetAside
 from models.errors import TemporarilyUnavailable
-from repos.kafka_clients import KafkaAccess, create_producer
+from models.kafka_access import KafkaAccess
+from repos.kafka_clients import create_producer
 
 GROUP = "butler-writer"
 TRANSACTIONAL_ID = "butler-writer-output"
@@ -40,7 +41,7 @@ class Transactions:
 
     Parameters
     ----------
-    access : `repos.kafka_clients.KafkaAccess`
+    access : `models.kafka_access.KafkaAccess`
     output_topic : `str`
         Topic of the events.
     dead_letter_topic : `str`

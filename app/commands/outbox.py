@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.tables import print_rows
 from config.values import expand_user
 from models.held_messages import HeldMessage, Holding, Selection
 
@@ -205,33 +206,10 @@ def _save(desk: OutboxDesk, selection: Selection, directory: Path) -> None:
 
 
 def _show(messages: Sequence[HeldMessage]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    rows = [_row(message) for message in messages]
-    console = Console()
-    if not rows:
-        return
-    if not console.is_terminal:
-        for row in (_COLUMNS, *rows):
-            typer.echo("\t".join(row))
-        return
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    *columns, _ = _COLUMNS
-    for number, column in enumerate(columns):
-        # Where the terminal is narrow, long names go over several lines.
-        foldable = column in ("topic", "of")
-        width = 12 if foldable else max(len(column), *(len(row[number]) for row in rows))
-        table.add_column(column, no_wrap=not foldable, overflow="fold", min_width=width)
-    for message, row in zip(messages, rows, strict=True):
-        cells = (Text(cell) for cell in row[:-1])
-        table.add_row(*cells, style="red" if message.reason is not None else None)
-    console.print(table)
-    for row in rows:
-        if row[-1]:
-            console.print(f"{row[0]}: {row[-1]}", markup=False, highlight=False)
+    styles = ["red" if message.reason is not None else None for message in messages]
+    # Where the terminal is narrow, long names go over several lines.
+    foldable = {"topic": 12, "of": 12}
+    print_rows(_COLUMNS, [_row(message) for message in messages], styles, foldable=foldable, notes="reason")
 
 
 def _row(message: HeldMessage) -> tuple[str, ...]:

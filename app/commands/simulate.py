@@ -15,7 +15,7 @@ from models.errors import InvalidConfiguration, TemporarilyUnavailable
 
 if TYPE_CHECKING:
     from config.instruments import InstrumentConfig
-    from simulator.io.kafka_address import KafkaAddress
+    from models.kafka_access import KafkaAccess
     from simulator.plan import Plan
 
 #: Visits of a simulated night, unless told otherwise.
@@ -333,13 +333,13 @@ def _write_seed(console: Console, plan: Plan, directory: Path) -> None:
     )
 
 
-def _kafka(bootstrap: str) -> KafkaAddress:
+def _kafka(bootstrap: str) -> KafkaAccess:
     """Return the cluster, and how a fan-out would log in there."""
     from config.kafka_login import load_kafka_login
-    from simulator.io.kafka_address import KafkaAddress
+    from models.kafka_access import KafkaAccess
 
     login = load_kafka_login()
-    return KafkaAddress(
+    return KafkaAccess(
         bootstrap,
         username=login.sasl_username,
         password=login.sasl_password.get_secret_value() or None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.tables import print_rows
 from config.values import expand_user
 
 if TYPE_CHECKING:
@@ -74,7 +75,12 @@ def status(
         typer.echo(json.dumps({"day_obs": night, "waiting": waiting, "visits": [_as_json(v) for v in shown]}))
         return
     typer.echo(_summary(night, visits, waiting))
-    _show(shown)
+    print_rows(
+        _COLUMNS,
+        [_row(visit) for visit in shown],
+        [_STYLES.get(visit.state, "red") for visit in shown],
+        foldable={"detail": 16},
+    )
 
 
 def _url(ledger: str | None) -> str | None:
@@ -93,31 +99,6 @@ def _summary(night: int | None, visits: Sequence[VisitRecord], waiting: dict[str
     lines = [f"Night {night}: {len(visits)} visit-detectors ({counts or 'none'}), {handed_over}"]
     lines += [f"{count} messages of kind {kind} wait to be sent" for kind, count in waiting.items()]
     return "\n".join(lines)
-
-
-def _show(visits: Sequence[VisitRecord]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    rows = [_row(visit) for visit in visits]
-    console = Console()
-    if not rows:
-        return
-    if not console.is_terminal:
-        for row in (_COLUMNS, *rows):
-            typer.echo("\t".join(row))
-        return
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in _COLUMNS:
-        # The detail gives way where the terminal is narrow.
-        table.add_column(
-            column, no_wrap=column != "detail", min_width=16 if column == "detail" else len(column)
-        )
-    for visit, row in zip(visits, rows, strict=True):
-        table.add_row(*(Text(cell) for cell in row), style=_STYLES.get(visit.state, "red"))
-    console.print(table)
 
 
 def _row(visit: VisitRecord) -> tuple[str, ...]:

@@ -29,12 +29,12 @@ from config.environment import apply_library_variables
 from config.settings import load_service_settings
 from init_job.create_central import create_central
 from init_job.new_repository import create_apdb
+from models.kafka_access import KafkaAccess
 from models.sky_map import SkyMap
 from repos.alert_encoding import datums_to_file
 from repos.alert_schema import latest_alert_schema_version
 from simulator.announcing import TopicAnnouncer
 from simulator.io.bucket_delivery import BucketDelivery
-from simulator.io.kafka_address import KafkaAddress
 from simulator.io.next_visit_topic import NextVisitTopic
 from simulator.io.service_client import is_ready, look_up_visit
 from simulator.io.topic_reader import TopicMessage, read_topic
@@ -180,8 +180,8 @@ class ServiceInstallation:
         into a bucket.
         """
         kafka = self._variables["KAFKA_CLUSTER"]
-        visits = TopicWriter(address=KafkaAddress(kafka), topic=self._variables["NEXT_VISIT_TOPIC"])
-        notices = TopicWriter(address=KafkaAddress(kafka), topic=self._variables["BUCKET_TOPIC"])
+        visits = TopicWriter(address=KafkaAccess(kafka), topic=self._variables["NEXT_VISIT_TOPIC"])
+        notices = TopicWriter(address=KafkaAccess(kafka), topic=self._variables["BUCKET_TOPIC"])
         try:
             reports = Observatory(
                 announcer=TopicAnnouncer(

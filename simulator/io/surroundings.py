@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import InvalidConfiguration
+from models.kafka_access import KafkaAccess
 from simulator.announcing import TopicAnnouncer
 from simulator.fan_out import FanOut
 from simulator.io.bucket_delivery import BucketDelivery
 from simulator.io.cloud_events import CloudEventSender
 from simulator.io.delivery import DirectoryDelivery
-from simulator.io.kafka_address import KafkaAddress
 from simulator.io.next_visit_topic import NextVisitTopic
 from simulator.io.service_client import look_up_visit
 from simulator.io.topic_writer import TopicWriter
@@ -41,7 +41,7 @@ class Surroundings:
         S3 server of the bucket.
     bucket_topic : `str`
         Topic on which new objects are told of.
-    kafka : `simulator.io.kafka_address.KafkaAddress` or `None`
+    kafka : `models.kafka_access.KafkaAccess` or `None`
         Kafka cluster of both topics, and as whom to write there.
     visit_topic : `str` or `None`
         Topic of nextVisits, for a fan-out service; None posts each detector's
@@ -56,7 +56,7 @@ class Surroundings:
     bucket: str | None = None
     endpoint_url: str | None = None
     bucket_topic: str = "rubin-prompt-processing"
-    kafka: KafkaAddress | None = None
+    kafka: KafkaAccess | None = None
     visit_topic: str | None = None
     schema_registry: str | None = None
 

@@ -8,7 +8,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from models.errors import TemporarilyUnavailable
-from simulator.io.kafka_address import KafkaAddress
+from models.kafka_access import KafkaAccess
 
 #: Seconds within which the cluster must have been found.
 _BOOTSTRAP_TIMEOUT = 10.0
@@ -21,7 +21,7 @@ class TopicWriter:
 
     Parameters
     ----------
-    address : `simulator.io.kafka_address.KafkaAddress`
+    address : `models.kafka_access.KafkaAccess`
         The cluster, and as whom to write.
     topic : `str`
 
@@ -33,7 +33,7 @@ class TopicWriter:
         Raised if no broker answers, or none lets us in.
     """
 
-    def __init__(self, *, address: KafkaAddress, topic: str) -> None:
+    def __init__(self, *, address: KafkaAccess, topic: str) -> None:
         self.topic = topic
         try:
             self._producer = KafkaProducer(

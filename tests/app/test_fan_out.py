@@ -19,9 +19,9 @@ import pytest
 import redis
 import yaml
 
+from models.kafka_access import KafkaAccess
 from models.stream_entries import from_stream_entry
 from models.visits import SummitVisit
-from simulator.io.kafka_address import KafkaAddress
 from simulator.io.next_visit_topic import NextVisitTopic
 from simulator.io.topic_writer import TopicWriter
 from simulator.servers.kafka import KafkaServer
@@ -48,7 +48,7 @@ class World:
         self.log = scratch / "log"
         self.topic = unique_name()
         kafka.create_topic(self.topic)
-        self._writer = TopicWriter(address=KafkaAddress(kafka.bootstrap), topic=self.topic)
+        self._writer = TopicWriter(address=KafkaAccess(kafka.bootstrap), topic=self.topic)
         self.metrics_port = free_port()
         self.stream = unique_name()
 

@@ -18,8 +18,8 @@ from config.fan_out_settings import load_fan_out_settings
 from config.settings import load_service_settings
 from config.writer_settings import load_writer_settings
 from models.events import ALERT, BUTLER_WRITER, OutboxMessage
+from models.kafka_access import KafkaAccess
 from models.outcomes import Result, VisitOutcome
-from repos.kafka_clients import KafkaAccess
 from repos.ledger import Ledger
 from repos.ledger_database import create_ledger_engine
 from repos.outbox import Outbox

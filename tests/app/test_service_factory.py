@@ -14,9 +14,9 @@ from app.web.service import PromptService
 from app.web_factory import gunicorn_options
 from config.settings import ServiceSettings, load_service_settings
 from models.errors import InvalidConfiguration, NoPipelineApplies
+from models.kafka_access import KafkaAccess
 from models.metrics import MeasuredBundle
 from repos.bucket_listener import BucketListener
-from repos.kafka_clients import KafkaAccess
 from simulator.servers.process import free_port
 from tests.visits import make_visit
 

@@ -12,19 +12,18 @@ from typing import Any
 import pytest
 
 from models.errors import ImagesUnusable, NoImageArrived, TemporarilyUnavailable
+from models.kafka_access import KafkaAccess
 from models.pipelines import SelectedPipelines
 from models.raws import FoundImage
 from models.visits import FannedOutVisit
 from repos.bucket_images import BucketImageStore
 from repos.bucket_listener import BucketListener
-from repos.kafka_clients import KafkaAccess
 from repos.s3_client import create_s3_client
 from services.image_intake import ImageIntake
 from services.images import ImageAwaiter
 from services.slots.protocol import ProcessVisit, Stage
 from services.visit_state import VisitState
 from simulator.io.bucket_delivery import BucketDelivery
-from simulator.io.kafka_address import KafkaAddress
 from simulator.io.topic_writer import TopicWriter
 from simulator.servers.kafka import KafkaServer
 from simulator.servers.s3 import S3Server
@@ -66,7 +65,7 @@ class Site:
         self.topic = unique_name("images-")
         s3.create_bucket(self.bucket)
         kafka.create_topic(self.topic)
-        self.writer = TopicWriter(address=KafkaAddress(kafka.bootstrap), topic=self.topic)
+        self.writer = TopicWriter(address=KafkaAccess(kafka.bootstrap), topic=self.topic)
         self.delivery = BucketDelivery(
             bucket=self.bucket, notify=self.writer.send, endpoint_url=s3.endpoint_url
         )

@@ -21,10 +21,10 @@ from app.demo.program import Program
 from benchmarks.scene import SMALL_CAM
 from benchmarks.service_scene import Addresses, ServiceScene
 from config.instruments import load_instrument
+from models.kafka_access import KafkaAccess
 from repos.alert_schema import latest_alert_schema_version, load_alert_schema
 from simulator.announcing import TopicAnnouncer
 from simulator.io.bucket_delivery import BucketDelivery
-from simulator.io.kafka_address import KafkaAddress
 from simulator.io.next_visit_topic import NextVisitTopic
 from simulator.io.service_client import is_ready, look_up_visit
 from simulator.io.topic_reader import TopicMessage, read_topic
@@ -91,8 +91,8 @@ def scene(
 def _observe(scene: ServiceScene, plan: Plan, results_from: str) -> list[VisitReport]:
     """Announce visits as the summit does, and expose."""
     kafka = scene.addresses.kafka
-    visits = TopicWriter(address=KafkaAddress(kafka), topic=scene.topic("next-visit"))
-    notices = TopicWriter(address=KafkaAddress(kafka), topic=scene.topic("notifications"))
+    visits = TopicWriter(address=KafkaAccess(kafka), topic=scene.topic("next-visit"))
+    notices = TopicWriter(address=KafkaAccess(kafka), topic=scene.topic("notifications"))
     try:
         return Observatory(
             announcer=TopicAnnouncer(

@@ -20,10 +20,11 @@ from lsst.alert.packet import Schema
 from app.outbox_factory import build_outbox
 from config.settings import ServiceSettings, load_service_settings
 from models.alerts import AlertPackets
+from models.kafka_access import KafkaAccess
 from models.outcomes import Result, VisitOutcome
 from repos.alert_schema import latest_alert_schema_version, load_alert_schema
 from repos.alert_topic import AlertTopicSink
-from repos.kafka_clients import KafkaAccess, create_consumer
+from repos.kafka_clients import create_consumer
 from repos.ledger import Ledger
 from repos.ledger_database import create_ledger_engine
 from repos.outbox import Outbox

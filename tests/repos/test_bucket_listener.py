@@ -13,9 +13,10 @@ import pytest
 from kafka import KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
+from models.kafka_access import KafkaAccess
 from models.raws import FoundImage
 from repos.bucket_listener import BucketListener
-from repos.kafka_clients import KafkaAccess, create_admin, create_producer
+from repos.kafka_clients import create_admin, create_producer
 from simulator.servers.kafka import KafkaServer
 from tests.repos.notices import Inbox, notice, record, until
 from tests.servers import unique_name

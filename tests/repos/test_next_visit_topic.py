@@ -16,7 +16,8 @@ from kafka.errors import KafkaConnectionError
 
 from models.errors import TemporarilyUnavailable
 from models.fan_out import NextVisitRecord
-from repos.kafka_clients import KafkaAccess, create_producer
+from models.kafka_access import KafkaAccess
+from repos.kafka_clients import create_producer
 from repos.next_visit_topic import NextVisitTopic
 from simulator.servers.kafka import KafkaServer
 from tests.servers import unique_name

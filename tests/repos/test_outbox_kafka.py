@@ -11,9 +11,9 @@ from kafka import KafkaConsumer
 
 from models.errors import TemporarilyUnavailable
 from models.events import ACKNOWLEDGED, ALERT, BUTLER_WRITER, OutboxMessage
+from models.kafka_access import KafkaAccess
 from models.outcomes import Result, VisitOutcome
 from repos import outbox_kafka
-from repos.kafka_clients import KafkaAccess
 from repos.ledger import Ledger
 from repos.ledger_database import create_ledger_engine
 from repos.outbox import Outbox

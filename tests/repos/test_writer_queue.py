@@ -13,8 +13,8 @@ from kafka.errors import KafkaError
 
 from models.batches import QueuedMessage, SetAside
 from models.errors import Superseded, TemporarilyUnavailable
+from models.kafka_access import KafkaAccess
 from repos import writer_transactions
-from repos.kafka_clients import KafkaAccess
 from repos.writer_queue import WriterQueue
 from repos.writer_transactions import GROUP
 from simulator.servers.kafka import KafkaServer

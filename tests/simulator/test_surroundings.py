@@ -20,7 +20,7 @@ from kafka import KafkaConsumer
 
 from config.instruments import InstrumentConfig
 from models.errors import TemporarilyUnavailable
-from simulator.io.kafka_address import KafkaAddress
+from models.kafka_access import KafkaAccess
 from simulator.io.surroundings import Surroundings, observatory_in
 from simulator.io.topic_writer import TopicWriter
 from simulator.observing import Timing
@@ -99,13 +99,13 @@ def test_a_visit_on_servers(
     kafka.create_topic(notices)
     # Once as anybody, once as somebody over TLS.
     monkeypatch.setenv("SSL_CERT_FILE", str(kafka.authority))
-    named = KafkaAddress(kafka.tls_bootstrap, kafka.username, kafka.password, "sasl_ssl")
+    named = KafkaAccess(kafka.tls_bootstrap, kafka.username, kafka.password, "sasl_ssl")
     surroundings = Surroundings(
         url=service,
         bucket=bucket,
         endpoint_url=s3.endpoint_url,
         bucket_topic=notices,
-        kafka=KafkaAddress(kafka.bootstrap) if avro else named,
+        kafka=KafkaAccess(kafka.bootstrap) if avro else named,
         visit_topic=visits,
         schema_registry=schema_registry.url if avro else None,
     )
@@ -146,7 +146,7 @@ def decoded(message: bytes, registry: SchemaRegistryServer) -> dict[str, object]
 def test_a_cluster_that_is_away(tmp_path: Path) -> None:
     nobody = f"127.0.0.1:{free_port()}"
     surroundings = Surroundings(
-        url="http://h", image_dir=tmp_path, kafka=KafkaAddress(nobody), visit_topic="visits"
+        url="http://h", image_dir=tmp_path, kafka=KafkaAccess(nobody), visit_topic="visits"
     )
     with (
         pytest.raises(TemporarilyUnavailable, match=f"no Kafka broker answers at {nobody}"),
@@ -157,7 +157,7 @@ def test_a_cluster_that_is_away(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_cluster_that_does_not_let_us_in(tmp_path: Path, kafka: KafkaServer) -> None:
-    stranger = KafkaAddress(kafka.sasl_bootstrap, username=kafka.username, password="guess")
+    stranger = KafkaAccess(kafka.sasl_bootstrap, username=kafka.username, password="guess")
     surroundings = Surroundings(url="http://h", image_dir=tmp_path, kafka=stranger, visit_topic="visits")
     with (
         pytest.raises(TemporarilyUnavailable, match=f"as {kafka.username}.* check address, user") as caught,
@@ -169,13 +169,13 @@ def test_a_cluster_that_does_not_let_us_in(tmp_path: Path, kafka: KafkaServer) -
 
 @pytest.mark.usefixtures("impatient")
 def test_a_certificate_that_nobody_knows(kafka: KafkaServer) -> None:
-    address = KafkaAddress(kafka.tls_bootstrap, kafka.username, kafka.password, "sasl_ssl")
+    address = KafkaAccess(kafka.tls_bootstrap, kafka.username, kafka.password, "sasl_ssl")
     with pytest.raises(TemporarilyUnavailable, match="no Kafka broker answers"):
         TopicWriter(address=address, topic="visits")
 
 
 def test_a_certificate_that_nobody_looks_at(kafka: KafkaServer) -> None:
-    address = KafkaAddress(kafka.tls_bootstrap, kafka.username, kafka.password, "sasl_ssl", verify=False)
+    address = KafkaAccess(kafka.tls_bootstrap, kafka.username, kafka.password, "sasl_ssl", verify=False)
     topic = kafka.create_topic(unique_name())
     writer = TopicWriter(address=address, topic=topic)
     try:
@@ -191,7 +191,7 @@ def test_a_registry_that_is_away(tmp_path: Path, kafka: KafkaServer) -> None:
     surroundings = Surroundings(
         url="http://h",
         image_dir=tmp_path,
-        kafka=KafkaAddress(kafka.bootstrap),
+        kafka=KafkaAccess(kafka.bootstrap),
         visit_topic=topic,
         schema_registry=nobody,
     )
@@ -210,7 +210,7 @@ def test_a_topic_that_is_missing(
     monkeypatch.setattr(simulator.io.topic_writer, "_SEND_TIMEOUT", 2.0)
     missing = unique_name()
     surroundings = Surroundings(
-        url="http://h", image_dir=tmp_path, kafka=KafkaAddress(kafka.bootstrap), visit_topic=missing
+        url="http://h", image_dir=tmp_path, kafka=KafkaAccess(kafka.bootstrap), visit_topic=missing
     )
     with (
         observatory_in(surroundings, timing=Timing(lead=0.1, exposure=0.1)) as observatory,

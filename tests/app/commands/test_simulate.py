@@ -16,7 +16,7 @@ from app.commands.simulate import simulate
 from config.kafka_login import KafkaLogin
 from config.settings import PROJECT
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
-from simulator.io.kafka_address import KafkaAddress
+from models.kafka_access import KafkaAccess
 from simulator.io.surroundings import Surroundings
 from simulator.observing import Timing, VisitReport
 from simulator.plan import Plan
@@ -134,7 +134,7 @@ def test_servers(observatory: Observatory) -> None:
         bucket="raws",
         endpoint_url="http://s3:1",
         bucket_topic="rubin-prompt-processing",
-        kafka=KafkaAddress("k:1"),
+        kafka=KafkaAccess("k:1"),
         visit_topic="visits",
         schema_registry="http://r:1",
     )
@@ -157,7 +157,7 @@ def test_kafka_that_wants_to_know_who_writes(
     result = run(simulate, *arguments, PP_SETTINGS_FILE=str(settings), SASL_PASSWORD="secret")
     assert result.exit_code == 0, result.output
     assert observatory.surroundings is not None
-    assert observatory.surroundings.kafka == KafkaAddress(
+    assert observatory.surroundings.kafka == KafkaAccess(
         "k:1",
         username="observer",
         password="secret",

@@ -10,9 +10,9 @@ import pytest
 from kafka import KafkaConsumer
 
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
+from models.kafka_access import KafkaAccess
 from models.notifications import CreatedObject, read_notification
 from simulator.io.bucket_delivery import BucketDelivery
-from simulator.io.kafka_address import KafkaAddress
 from simulator.io.topic_writer import TopicWriter
 from simulator.servers.kafka import KafkaServer
 from simulator.servers.process import free_port
@@ -106,7 +106,7 @@ def test_a_server_that_is_away(s3: S3Server, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_told_on_a_topic_once_it_is_there(s3: S3Server, kafka: KafkaServer, bucket: str) -> None:
     topic = kafka.create_topic(unique_name("notices"))
-    writer = TopicWriter(address=KafkaAddress(kafka.bootstrap), topic=topic)
+    writer = TopicWriter(address=KafkaAccess(kafka.bootstrap), topic=topic)
     delivery = BucketDelivery(bucket=bucket, notify=writer.send, endpoint_url=s3.endpoint_url)
     keys = [KEY.replace("D03", f"D{number:02d}") for number in range(3)]
     for key in keys:

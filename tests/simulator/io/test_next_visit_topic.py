@@ -15,9 +15,9 @@ import pytest
 from kafka import KafkaConsumer
 
 from models.errors import TemporarilyUnavailable
+from models.kafka_access import KafkaAccess
 from models.visits import SummitVisit
 from repos.schema_registry import NextVisitReader, SchemaRegistry
-from simulator.io.kafka_address import KafkaAddress
 from simulator.io.next_visit_topic import NextVisitTopic
 from simulator.io.topic_writer import TopicWriter
 from simulator.servers.kafka import KafkaServer
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.servers
 
 @pytest.fixture
 def writer(kafka: KafkaServer) -> Iterator[TopicWriter]:
-    made = TopicWriter(address=KafkaAddress(kafka.bootstrap), topic=kafka.create_topic(unique_name("visits")))
+    made = TopicWriter(address=KafkaAccess(kafka.bootstrap), topic=kafka.create_topic(unique_name("visits")))
     yield made
     made.close()
 

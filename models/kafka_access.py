@@ -1,8 +1,8 @@
-"""A Kafka cluster, and how to get in."""
+"""Where a Kafka cluster is, and how to log in there."""
 
 from __future__ import annotations
 
-__all__ = ["KafkaAddress"]
+__all__ = ["KafkaAccess"]
 
 import ssl
 from dataclasses import dataclass, field
@@ -12,8 +12,8 @@ from models.errors import InvalidConfiguration
 
 
 @dataclass(frozen=True)
-class KafkaAddress:
-    """A cluster, and as whom it is spoken to.
+class KafkaAccess:
+    """A Kafka cluster and how to log in there.
 
     Attributes
     ----------
@@ -40,6 +40,12 @@ class KafkaAddress:
     def __str__(self) -> str:
         return f"{self.bootstrap} as {self.username}" if self.username else self.bootstrap
 
+    @property
+    def protocol(self) -> str:
+        """The security protocol, as Kafka spells it."""
+        default = "sasl_plaintext" if self.username else "plaintext"
+        return (self.security_protocol or default).upper()
+
     def options(self) -> dict[str, Any]:
         """Return what clients of kafka-python are to be made with.
 
@@ -48,22 +54,21 @@ class KafkaAddress:
         models.errors.InvalidConfiguration
             Raised if the protocol asks for credentials that are not there.
         """
-        protocol = (self.security_protocol or ("sasl_plaintext" if self.username else "plaintext")).upper()
         options: dict[str, Any] = {
             "bootstrap_servers": [part.strip() for part in self.bootstrap.split(",")],
-            "security_protocol": protocol,
+            "security_protocol": self.protocol,
         }
-        if protocol.startswith("SASL_"):
+        if self.protocol.startswith("SASL_"):
             if not self.username or not self.password:
                 raise InvalidConfiguration(
-                    f"Kafka at {self.bootstrap}: {protocol.lower()} needs SASL_USERNAME and SASL_PASSWORD"
+                    f"Kafka at {self.bootstrap}: {self.protocol.lower()} needs a user name and a password"
                 )
             options |= {
                 "sasl_mechanism": self.mechanism,
                 "sasl_plain_username": self.username,
                 "sasl_plain_password": self.password,
             }
-        if protocol.endswith("SSL") and not self.verify:
+        if self.protocol.endswith("SSL") and not self.verify:
             context = ssl.create_default_context()
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE

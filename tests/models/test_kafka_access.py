@@ -7,17 +7,17 @@ import ssl
 import pytest
 
 from models.errors import InvalidConfiguration
-from simulator.io.kafka_address import KafkaAddress
+from models.kafka_access import KafkaAccess
 
 
 def test_anybody() -> None:
-    address = KafkaAddress("a:1, b:2")
+    address = KafkaAccess("a:1, b:2")
     assert address.options() == {"bootstrap_servers": ["a:1", "b:2"], "security_protocol": "PLAINTEXT"}
     assert str(address) == "a:1, b:2"
 
 
 def test_somebody() -> None:
-    address = KafkaAddress("a:1", username="observer", password="secret")
+    address = KafkaAccess("a:1", username="observer", password="secret")
     assert address.options() == {
         "bootstrap_servers": ["a:1"],
         "security_protocol": "SASL_PLAINTEXT",
@@ -30,14 +30,14 @@ def test_somebody() -> None:
 
 @pytest.mark.parametrize("protocol", ["ssl", "sasl_ssl"])
 def test_encryption(protocol: str) -> None:
-    address = KafkaAddress("a:1", username="observer", password="secret", security_protocol=protocol)
+    address = KafkaAccess("a:1", username="observer", password="secret", security_protocol=protocol)
     # The library's own context verifies.
     assert "ssl_context" not in address.options()
-    careless = KafkaAddress("a:1", "observer", "secret", protocol, verify=False).options()
+    careless = KafkaAccess("a:1", "observer", "secret", protocol, verify=False).options()
     assert careless["security_protocol"] == protocol.upper()
     assert careless["ssl_context"].verify_mode is ssl.CERT_NONE
 
 
 def test_credentials_that_are_missing() -> None:
-    with pytest.raises(InvalidConfiguration, match="sasl_ssl needs SASL_USERNAME and SASL_PASSWORD"):
-        KafkaAddress("a:1", security_protocol="sasl_ssl").options()
+    with pytest.raises(InvalidConfiguration, match="sasl_ssl needs a user name and a password"):
+        KafkaAccess("a:1", security_protocol="sasl_ssl").options()
