@@ -65,16 +65,24 @@ def status(
         )
         night = day if day is not None else Ledger(engine).last_day()
         visits = Ledger(engine).visits(night) if night is not None else []
-        waiting = Outbox(engine).count_pending()
+        waiting, refused = Outbox(engine).count_pending(), Outbox(engine).count_refused()
     except PromptProcessingError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
     shown = [visit for visit in visits if visit.in_error or not errors]
     shown = shown[:limit] if limit else shown
     if as_json:
-        typer.echo(json.dumps({"day_obs": night, "waiting": waiting, "visits": [_as_json(v) for v in shown]}))
+        listed = [_as_json(visit) for visit in shown]
+        typer.echo(json.dumps({"day_obs": night, "waiting": waiting, "refused": refused, "visits": listed}))
         return
-    typer.echo(_summary(night, visits, waiting))
+    typer.echo(_summary(night, visits))
+    for kind, count in waiting.items():
+        typer.echo(f"{count} messages of kind {kind} wait to be sent")
+    for kind, count in refused.items():
+        typer.echo(
+            f"{count} messages of kind {kind} were refused and are set aside; "
+            "`prompt-processing outbox list` says why"
+        )
     print_rows(
         _COLUMNS,
         [_row(visit) for visit in shown],
@@ -89,16 +97,14 @@ def _url(ledger: str | None) -> str | None:
     return f"sqlite:///{expand_user(ledger)}"
 
 
-def _summary(night: int | None, visits: Sequence[VisitRecord], waiting: dict[str, int]) -> str:
+def _summary(night: int | None, visits: Sequence[VisitRecord]) -> str:
     if night is None:
         return "There are no visits yet."
     states = sorted({visit.state for visit in visits})
     counts = ", ".join(f"{sum(v.state == state for v in visits)} {state}" for state in states)
     outcomes = [visit.outcome for visit in visits if visit.outcome is not None]
     handed_over = f"{sum(o.outputs for o in outcomes)} outputs, {sum(o.alerts for o in outcomes)} alerts"
-    lines = [f"Night {night}: {len(visits)} visit-detectors ({counts or 'none'}), {handed_over}"]
-    lines += [f"{count} messages of kind {kind} wait to be sent" for kind, count in waiting.items()]
-    return "\n".join(lines)
+    return f"Night {night}: {len(visits)} visit-detectors ({counts or 'none'}), {handed_over}"
 
 
 def _row(visit: VisitRecord) -> tuple[str, ...]:

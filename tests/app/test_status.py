@@ -14,6 +14,7 @@ from models.events import BUTLER_WRITER, OutboxMessage
 from models.outcomes import Result, Timings, VisitOutcome
 from repos.ledger import Ledger
 from repos.ledger_database import LedgerLock, create_ledger_engine
+from repos.outbox import Outbox
 from simulator.servers.postgresql import PostgreSQLServer
 from tests.repos.test_ledger import DAY, make_visit
 from tests.servers import unique_name
@@ -80,6 +81,19 @@ def test_the_last_night(app: typer.Typer, file: Path) -> None:
         "1": ["failed", "1", "", "", "", "", "0", "0", "no image arrived"],
         "2": ["running", "1", "", "", "", "", "", "", ""],
     }
+
+
+def test_messages_that_a_broker_refused(app: typer.Typer, file: Path) -> None:
+    outbox = Outbox(create_ledger_engine(f"sqlite:///{file}"))
+    (stored,) = outbox.lease(BUTLER_WRITER, "t", limit=9, seconds=60)
+    outbox.refuse(stored.id, "too large")
+    _, output = run(app, "--ledger", file)
+    assert output.splitlines()[1] == (
+        "1 messages of kind butler-writer were refused and are set aside; "
+        "`prompt-processing outbox list` says why"
+    )
+    data = json.loads(run(app, "--ledger", file, "--json")[1])
+    assert (data["waiting"], data["refused"]) == ({}, {"butler-writer": 1})
 
 
 def test_another_night(app: typer.Typer, file: Path) -> None:
