@@ -32,17 +32,12 @@ class Lines(io.StringIO):
 
 @pytest.fixture
 def lines() -> Iterator[Lines]:
-    root = logging.getLogger()
-    before = root.handlers[:], {n: logging.getLogger(n or None).level for n in LEVELS}
-    hooks = sys.excepthook, threading.excepthook
+    before = {name: logging.getLogger(name).level for name in LEVELS if name}
     stream = Lines()
     configure_logging(LEVELS, stream=stream)
     yield stream
-    logging.captureWarnings(False)
-    root.handlers[:] = before[0]
-    for name, level in before[1].items():
-        logging.getLogger(name or None).setLevel(level)
-    sys.excepthook, threading.excepthook = hooks
+    for name, level in before.items():
+        logging.getLogger(name).setLevel(level)
 
 
 def test_a_line_has_exactly_these_fields(lines: Lines) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,19 +13,6 @@ from app.commands.init import init
 from app.initialising import nights_to_prepare
 from models.errors import InvalidConfiguration
 from tests.app.commands.running import run, words
-
-
-@pytest.fixture(autouse=True)
-def _logs_as_before() -> Iterator[None]:
-    """Undo what the command does to the logs of its process."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    hooks = sys.excepthook, threading.excepthook
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    sys.excepthook, threading.excepthook = hooks
-    logging.captureWarnings(False)
 
 
 def ready(output: str) -> list[str]:

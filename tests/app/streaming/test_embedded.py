@@ -222,7 +222,7 @@ def test_a_payload_that_does_not_exist_is_named_before_anything_begins(scene: Sc
 
 
 def test_a_disk_that_is_full_at_the_end_hides_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_as_before: None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any) -> Any:
         raise TemporarilyUnavailable("the disk is full")

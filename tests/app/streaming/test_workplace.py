@@ -84,7 +84,7 @@ def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 def test_the_log_is_on_standard_error_again_when_the_run_is_over(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], log_as_before: None
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with logged_to(tmp_path / "new", {"": logging.INFO}) as path:
         logging.getLogger("app.x").warning("within")
@@ -117,7 +117,7 @@ class Disk(io.RawIOBase):
 
 
 def test_a_full_disk_makes_a_log_shorter_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], log_as_before: None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     disk = Disk()
     monkeypatch.setattr(Path, "open", lambda *_, **__: disk)
