@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["agent_key", "alone", "connect_monitor", "create_agent", "run_agent"]
 
-import getpass
 import logging
 import os
 import signal
@@ -16,6 +15,7 @@ from datetime import timedelta
 from app.streaming.workplace import the_only_agent
 from config.streaming.settings import StreamingSettings
 from config.streaming.testbed import load_testbed_config
+from config.user import user_name
 from models.errors import InvalidConfiguration
 from models.streaming.bus import STOMP
 from models.streaming.messages import RUN_TOPIC
@@ -105,7 +105,7 @@ def create_agent(
     """
     key = agent_key(role, namespace)
     journal = AgentJournal(engine, agent=key)
-    name = take_name(agent_type=agent_type, user=getpass.getuser(), monitor=monitor, journal=journal)
+    name = take_name(agent_type=agent_type, user=user_name(), monitor=monitor, journal=journal)
     outbox = AgentOutbox(engine, agent=key, owner=f"{name}:{os.getpid()}")
     drain = OutboxDrain(store=outbox, senders={STOMP: BusSender(bus)})
     return Agent(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["build_runner", "daq_workflow", "load_daq_workflow", "run_commands", "run_once"]
 
-import getpass
 import logging
 import signal
 import threading
@@ -17,6 +16,7 @@ from pydantic import ValidationError
 
 from config.streaming.settings import StreamingSettings
 from config.streaming.testbed import TestbedConfig, load_testbed_config
+from config.user import user_name
 from models.errors import InvalidConfiguration
 from models.streaming.daq import DaqParameters, DaqWorkflow
 from models.streaming.names import DAQ_TYPE
@@ -132,7 +132,7 @@ def build_runner(
         bus=bus,
         monitor=monitor,
         namespace=namespace,
-        user=getpass.getuser(),
+        user=user_name(),
         agent_type=agent_type,
         load=load if follow_commands else None,
         journal=journal,

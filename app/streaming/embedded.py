@@ -9,7 +9,6 @@ from __future__ import annotations
 
 __all__ = ["EmbeddedTestbed"]
 
-import getpass
 import logging
 import os
 import time
@@ -25,6 +24,7 @@ from app.streaming.local_daq_bus import LocalDaqBus
 from app.streaming.processing_factory import create_executor, create_processing_agent
 from app.streaming.run_summary import Standing
 from config.streaming.settings import StreamingSettings
+from config.user import user_name
 from models.errors import TemporarilyUnavailable
 from models.streaming.daq import DaqWorkflow
 from models.streaming.datasets import DatasetId
@@ -75,7 +75,7 @@ class EmbeddedTestbed:
     ) -> None:
         self._settings = settings
         self._workflow = workflow
-        self._user = getpass.getuser()
+        self._user = user_name()
         self._ends = ExitStack()
         self._traces = Traces(settings.testbed_directory)
         self._broker = LocalBroker()

@@ -10,7 +10,6 @@ __all__ = [
     "submit_once",
 ]
 
-import getpass
 import shlex
 import time
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from config.streaming.panda_environment import panda_environment
 from config.streaming.payload_environment import payload_environment
 from config.streaming.settings import StreamingSettings
 from config.streaming.testbed import load_testbed_config
+from config.user import user_name
 from models.errors import InvalidConfiguration
 from models.streaming.datasets import DatasetId
 from models.streaming.names import DEFAULT_SCOPE
@@ -250,4 +250,4 @@ def submit_once(
 
 
 def _nickname(settings: StreamingSettings) -> str:
-    return settings.panda_nickname or getpass.getuser()
+    return settings.panda_nickname or user_name()
