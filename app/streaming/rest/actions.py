@@ -11,9 +11,9 @@ from http import HTTPStatus
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
-from app.streaming.rest.answers import answer, plain_error, read_body, validated
+from app.streaming.rest.answers import answer, asked, plain_error, read_body, validated
 from app.streaming.rest.bodies import HeartbeatBody, NamespaceBody
 from app.streaming.rest.queries import JobsQuery
 from app.streaming.rest.resources import integer_key, not_found
@@ -99,7 +99,7 @@ class Actions:
 
     def list_jobs(self) -> Response:
         """List jobs."""
-        query = validated(JobsQuery, request.args.to_dict(), zone=self._zone)
+        query = asked(JobsQuery, zone=self._zone)
         limit = query.limit or (_JOBS_OF_TASK if query.taskid is not None else _JOBS)
         # A task's jobs are asked for whenever they were.
         since = None if query.taskid is not None else datetime.now(UTC) - timedelta(days=query.days)
@@ -123,7 +123,7 @@ class Actions:
 
     def list_tasks(self) -> Response:
         """List tasks, as their jobs tell."""
-        query = validated(JobsQuery, request.args.to_dict(), zone=self._zone)
+        query = asked(JobsQuery, zone=self._zone)
         since = datetime.now(UTC) - timedelta(days=query.days)
         wanted = query.model_dump(exclude={"days", "limit"})
         tasks = _tasks(self._find(JobQuery(since=since, limit=_JOBS_OF_TASK, **wanted)))

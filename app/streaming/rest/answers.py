@@ -12,6 +12,7 @@ __all__ = [
     "BadFields",
     "answer",
     "answer_parts",
+    "asked",
     "faults_of",
     "plain_error",
     "read_body",
@@ -138,15 +139,47 @@ def validated(model: type[_Model], values: Any, *, zone: ZoneInfo) -> _Model:
         raise BadFields(faults_of(error)) from error
 
 
+def asked(model: type[_Model], *, zone: ZoneInfo) -> _Model:
+    """Read the request's query. A parameter without a value is as good as
+    none, as in the field.
+
+    Raises
+    ------
+    BadFields
+        Raised if one is wrong.
+    """
+    return validated(model, {name: value for name, value in request.args.items() if value}, zone=zone)
+
+
 def faults_of(error: ValidationError) -> Faults:
     """Return what is wrong, by field."""
     faults: Faults = {}
-    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+    for fault in error.errors(include_url=False):
         name = str(fault["loc"][0]) if fault["loc"] else "non_field_errors"
-        missing = fault["type"] == "missing"
-        text = "This field is required." if missing else fault["msg"].removeprefix("Value error, ")
-        faults.setdefault(name, []).append(text)
+        faults.setdefault(name, []).append(_text_of(fault))
     return faults
+
+
+def _text_of(fault: Mapping[str, Any]) -> str:
+    """Return what is wrong in the words of the field, for what it has words."""
+    kind, context = fault["type"], fault.get("ctx", {})
+    if kind == "missing":
+        return "This field is required."
+    if fault["input"] is None:
+        return "This field may not be null."
+    if kind in ("string_too_long", "too_long"):
+        return f"Ensure this field has no more than {context['max_length']} characters."
+    if kind == "greater_than_equal":
+        return f"Ensure this value is greater than or equal to {context['ge']}."
+    if kind == "less_than_equal":
+        return f"Ensure this value is less than or equal to {context['le']}."
+    if kind.startswith("bool_"):
+        return "Must be a valid boolean."
+    if kind.startswith("float_") or kind == "finite_number":
+        return "A valid number is required."
+    if kind == "dict_type":
+        return f'Expected a dictionary of items but got type "{type(fault["input"]).__name__}".'
+    return str(fault["msg"]).removeprefix("Value error, ")
 
 
 def _plain(value: Any) -> Any:

@@ -14,7 +14,15 @@ from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Response, request
 
-from app.streaming.rest.answers import BadFields, answer, plain_error, read_body, validated, without_content
+from app.streaming.rest.answers import (
+    BadFields,
+    answer,
+    asked,
+    plain_error,
+    read_body,
+    validated,
+    without_content,
+)
 from app.streaming.rest.bodies import Body, partial
 from app.streaming.rest.queries import EveryQuery
 from repos.streaming.monitor_rows import Page, Resource
@@ -139,7 +147,7 @@ class Views:
         app.streaming.rest.answers.BadFields
             Raised if it is wrong.
         """
-        return validated(self.spec.listing.query, request.args.to_dict(), zone=self._zone)
+        return asked(self.spec.listing.query, zone=self._zone)
 
     def create(self) -> Response:
         """Add a row."""
@@ -156,7 +164,7 @@ class Views:
         return self._change(key, partial(self.spec.body))
 
     def put(self, key: str) -> Response:
-        """Change all fields of a row."""
+        """Change the fields of a row that are named; the needed ones must be."""
         return self._change(key, self.spec.body)
 
     def delete(self, key: str) -> Response:
@@ -171,7 +179,9 @@ class Views:
         if known is None:
             return not_found()
         body = validated(model, read_body(), zone=self._zone)
-        values = body.model_dump(exclude_unset=model is not self.spec.body)
+        # As in the field, what is not named stays: a time of the start, say,
+        # has a default for new rows only.
+        values = body.model_dump(exclude_unset=True)
         # What names the row stays, and so does what nobody can write.
         values.pop(self.spec.store.key.name, None)
         if "updated_at" in self.spec.store.table.columns:

@@ -12,9 +12,9 @@ from http import HTTPStatus
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
-from app.streaming.rest.answers import plain_error, validated
+from app.streaming.rest.answers import asked, plain_error
 from app.streaming.rest.queries import StreamQuery
 from models.errors import TemporarilyUnavailable
 from repos.streaming.monitor_messages import MessageStore
@@ -58,7 +58,7 @@ class MessageStream:
 
     def listen(self) -> Response:
         """Send messages that come from now on."""
-        query = validated(StreamQuery, request.args.to_dict(), zone=self._zone)
+        query = asked(StreamQuery, zone=self._zone)
         start = self._messages.latest()
         if not self._places.acquire(blocking=False):
             return plain_error(

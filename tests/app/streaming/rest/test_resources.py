@@ -126,6 +126,45 @@ class TestErrors:
             "start_time": ["This field is required."],
         }
 
+    @pytest.mark.parametrize(
+        ("path", "body", "said"),
+        [
+            ("runs", {"run_number": 1, "start_time": None}, {"start_time": "This field may not be null."}),
+            (
+                "subscribers",
+                {"subscriber_name": "n" * 256, "fraction": "x", "is_active": "perhaps"},
+                {
+                    "subscriber_name": "Ensure this field has no more than 255 characters.",
+                    "fraction": "A valid number is required.",
+                    "is_active": "Must be a valid boolean.",
+                },
+            ),
+            (
+                "logs",
+                {
+                    "app_name": "a",
+                    "instance_name": "i",
+                    "timestamp": "2026-01-01",
+                    "level": 2**31,
+                    "levelname": "X",
+                    "message": "",
+                },
+                {"level": "Ensure this value is less than or equal to 2147483647."},
+            ),
+            (
+                "workflow-messages",
+                {"message_content": []},
+                {"message_content": 'Expected a dictionary of items but got type "list".'},
+            ),
+        ],
+    )
+    def test_in_the_words_of_the_field(
+        self, client: FlaskClient, path: str, body: dict[str, Any], said: dict[str, str]
+    ) -> None:
+        response = client.post(f"/api/{path}/", json=body)
+        assert response.status_code == 400
+        assert response.json == {name: [text] for name, text in said.items()}
+
     def test_what_is_there_already(self, client: FlaskClient) -> None:
         post_run(client)
         response = client.post(
@@ -243,7 +282,7 @@ class TestTimes:
         assert client.get(f"/api/runs/{run}/").json["start_time"] == read
 
     @pytest.mark.parametrize(
-        "text", ["", "yesterday", 5, None, "0001-01-01T00:00:00+14:00", "0001-01-02", "9999-12-31", ["x"]]
+        "text", ["", "yesterday", 5, "0001-01-01T00:00:00+14:00", "0001-01-02", "9999-12-31", ["x"]]
     )
     def test_as_they_are_not(self, client: FlaskClient, text: object) -> None:
         response = client.post("/api/runs/", json={"run_number": 1, "start_time": text})
@@ -336,6 +375,12 @@ class TestFiles:
         response = client.get(f"/api/stf-files/?{query}")
         assert response.status_code == 400 and query.partition("=")[0] in response.json
 
+    def test_a_filter_without_a_value_is_none(self, client: FlaskClient) -> None:
+        post_run(client)
+        client.post("/api/stf-files/", json={"run": 1, "stf_filename": "a"})
+        (row,) = client.get("/api/stf-files/?run_number=&status=&stf_filename=&limit=&workflow_id=").json
+        assert row["stf_filename"] == "a"
+
     def test_a_status_that_is_none(self, client: FlaskClient) -> None:
         response = client.post("/api/stf-files/", json={"run": 1, "stf_filename": "a", "status": "lost"})
         assert response.json == {"status": ['"lost" is not a valid choice.']}
@@ -369,7 +414,8 @@ class TestExecutions:
         assert client.get("/api/workflow-executions/f/").status_code == 404
         assert client.put("/api/workflow-executions/e/", json={"status": "x"}).status_code == 400
         whole = {"execution_id": "e", "status": "paused", "namespace": "n"}
-        assert client.put("/api/workflow-executions/e/", json=whole).json["namespace"] == "n"
+        before = client.get("/api/workflow-executions/e/").json
+        assert client.put("/api/workflow-executions/e/", json=whole).json == {**before, **whole}
         assert client.delete("/api/workflow-executions/e/").status_code == 204
         assert client.get("/api/workflow-executions/").json == []
 
