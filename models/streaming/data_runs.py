@@ -146,7 +146,9 @@ class Changes:
     new_files : collection of `DataFile`
         Those that are there already stay as they are.
     files : collection of `DataFile`
-        In place of what is there.
+        In place of what is there, but for what was announced of them.
+    corrected : collection of `DataFile`
+        Waited for as announced anew; all else of them stays.
     send : collection of `models.streaming.messages.StfReady`
         Messages to send to the runs' topic.
     heard : collection of `str`
@@ -156,6 +158,7 @@ class Changes:
     runs: Collection[DataRun] = ()
     new_files: Collection[DataFile] = ()
     files: Collection[DataFile] = ()
+    corrected: Collection[DataFile] = ()
     send: Collection[StfReady] = ()
     heard: Collection[str] = ()
 

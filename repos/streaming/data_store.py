@@ -113,8 +113,8 @@ class DataStore:
         with reading(self._engine) as connection:
             return [_file(row) for row in connection.execute(query).mappings()]
 
-    def known(self, run_id: str, filenames: Collection[str] | None = None) -> dict[str, FileState]:
-        """Return the files of a run that are known, of these or of all.
+    def known(self, run_id: str) -> dict[str, FileState]:
+        """Return the names of all files of a run that are known.
 
         Raises
         ------
@@ -122,14 +122,25 @@ class DataStore:
             Raised if the database cannot be reached.
         """
         query = sa.select(DATA_FILES.c.filename, DATA_FILES.c.state).where(self._of(run_id))
-        names = None if filenames is None else sorted(set(filenames))
-        found: dict[str, FileState] = {}
         with reading(self._engine) as connection:
-            for start in range(0, 1 if names is None else len(names), _HANDFUL):
-                part = query
-                if names is not None:
-                    part = query.where(DATA_FILES.c.filename.in_(names[start : start + _HANDFUL]))
-                found.update((name, FileState(state)) for name, state in connection.execute(part))
+            return {name: FileState(state) for name, state in connection.execute(query)}
+
+    def named(self, run_id: str, filenames: Collection[str]) -> dict[str, DataFile]:
+        """Return the files of a run that are known, of these, by name.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if the database cannot be reached.
+        """
+        names = sorted(set(filenames))
+        found: dict[str, DataFile] = {}
+        with reading(self._engine) as connection:
+            for start in range(0, len(names), _HANDFUL):
+                query = sa.select(*_FILE_COLUMNS).where(
+                    self._of(run_id), DATA_FILES.c.filename.in_(names[start : start + _HANDFUL])
+                )
+                found.update((row["filename"], _file(row)) for row in connection.execute(query).mappings())
         return found
 
     def counts(self, run_id: str) -> dict[FileState, int]:
@@ -210,8 +221,12 @@ class DataStore:
                     self._insert(DATA_FILES).on_conflict_do_nothing(),
                     [self._row(file) for file in changes.new_files],
                 )
+            if changes.corrected:
+                connection.execute(
+                    _update(_CORRECTED), [self._update(file, _CORRECTED) for file in changes.corrected]
+                )
             if changes.files:
-                connection.execute(_UPDATE_FILE, [self._update(file) for file in changes.files])
+                connection.execute(_update(_FOUND), [self._update(file, _FOUND) for file in changes.files])
             add_to_outbox(connection, self._destination, changes.send, agent=self._agent)
             if changes.heard:
                 self._drop_ready(connection, changes.heard)
@@ -242,8 +257,9 @@ class DataStore:
     def _row(self, value: DataRun | DataFile) -> dict[str, Any]:
         return {"namespace": self._namespace, **_plain(value)}
 
-    def _update(self, file: DataFile) -> dict[str, Any]:
-        return {f"b_{name}" if name in _FILE_KEY else name: value for name, value in self._row(file).items()}
+    def _update(self, file: DataFile, columns: Collection[str]) -> dict[str, Any]:
+        row = self._row(file)
+        return {name: row[name] for name in columns} | {f"b_{name}": row[name] for name in _FILE_KEY}
 
     def _drop_ready(self, connection: sa.Connection, run_ids: Collection[str]) -> None:
         ours = sa.select(OUTBOX.c.id, OUTBOX.c.payload).where(
@@ -259,11 +275,15 @@ class DataStore:
 
 
 _FILE_KEY = [column.name for column in DATA_FILES.primary_key.columns]
-_UPDATE_FILE = (
-    DATA_FILES.update()
-    .where(*(DATA_FILES.c[name] == sa.bindparam(f"b_{name}") for name in _FILE_KEY))
-    .values({c.name: sa.bindparam(c.name) for c in DATA_FILES.c if not c.primary_key})
-)
+#: What messages say of a file, which may come while it is looked at.
+_ANNOUNCED = ("expected_size", "expected_checksum")
+_CORRECTED = (*_ANNOUNCED, "due", "attempts")
+_FOUND = [c.name for c in DATA_FILES.c if not c.primary_key and c.name not in _ANNOUNCED]
+
+
+def _update(columns: Collection[str]) -> sa.Update:
+    this = (DATA_FILES.c[name] == sa.bindparam(f"b_{name}") for name in _FILE_KEY)
+    return DATA_FILES.update().where(*this).values({name: sa.bindparam(name) for name in columns})
 
 
 def _plain(value: DataRun | DataFile) -> dict[str, Any]:

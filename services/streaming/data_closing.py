@@ -154,6 +154,8 @@ class RunClosing:
             _log.error(
                 "Run %s: %s is closed with %d files: %s.", run.run_id, dataset, have, note, extra=labels(run)
             )
+        if run.note and not run.end_assumed:
+            note = f"{run.note}; {note}" if note else run.note
         run = replace(run, closed=self._now(), complete=complete, note=note or run.note)
         self._store.save(Changes(runs=[run], files=[*absent, *late]))
         return run

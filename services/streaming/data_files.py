@@ -5,14 +5,13 @@ from __future__ import annotations
 __all__ = ["ADD", "LAST_LOOK", "CatalogueFiles"]
 
 import logging
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from models.errors import InvalidMessage
 from models.streaming.data_runs import Changes, DataFile, DataRun, FileState, FoundFile
-from models.streaming.datasets import CatalogueFile, DatasetId
+from models.streaming.datasets import CatalogueFile, DatasetId, same_checksum
 from services.streaming.catalogue import Catalogue
 from services.streaming.data_intake import labels
 from services.streaming.data_runs import RunStore, StfFolders
@@ -29,8 +28,6 @@ _BACK_OFF = (0.2, 15.0)
 _SAID = 6
 #: Bytes that are read in one go before somebody else has a turn.
 _BYTES = 1 << 30
-
-_ADLER32 = re.compile(r"(?:ad(?:ler32)?:)?([0-9a-f]{1,8})", re.IGNORECASE)
 
 
 @dataclass
@@ -216,7 +213,7 @@ class CatalogueFiles:
             return "it cannot be read, or changes while it is", None
         if file.expected_size is not None and facts.size_bytes != file.expected_size:
             return f"it has {facts.size_bytes} bytes but was announced with {file.expected_size}", None
-        if not _same_checksum(file.expected_checksum, facts.adler32):
+        if not same_checksum(file.expected_checksum, facts.adler32):
             return f"its Adler-32 is {facts.adler32} but announced was {file.expected_checksum}", None
         return "", facts
 
@@ -257,9 +254,3 @@ def _for_catalogue(run: DataRun, file: DataFile, found: FoundFile) -> CatalogueF
         guid=file.guid,
         metadata={"run_number": int(run.run_id)},
     )
-
-
-def _same_checksum(expected: str | None, adler32: str) -> bool:
-    # Senders that use another kind of checksum cannot be checked.
-    match = _ADLER32.fullmatch(expected.strip()) if expected else None
-    return match is None or int(match[1], 16) == int(adler32, 16)

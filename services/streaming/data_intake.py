@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ["DataIntake", "labels"]
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from models.errors import InvalidMessage
 from models.streaming.data_runs import Changes, DataFile, DataRun, FileState
+from models.streaming.datasets import same_checksum
 from models.streaming.messages import (
     EndRun,
     Message,
@@ -32,6 +33,8 @@ from models.streaming.names import dataset_name, parse_stf_filename
 from services.streaming.data_runs import RunStore
 
 _log = logging.getLogger(__name__)
+
+_TAKEN = (FileState.CATALOGUED, FileState.REGISTERED)
 
 
 def labels(run: DataRun) -> dict[str, str | None]:
@@ -88,7 +91,7 @@ class DataIntake:
             return
         before = self._store.runs({message.run_id for message in ours})
         runs = dict(before)
-        announced: dict[tuple[str, str], StfGen] = {}
+        announced: dict[str, dict[str, DataFile]] = {}
         heard: set[str] = set()
         for message in ours:
             run = runs.get(message.run_id)
@@ -98,13 +101,15 @@ class DataIntake:
                     heard.add(run.run_id)
                 continue
             if isinstance(message, StfGen):
-                announced.setdefault((message.run_id, _plain_name(message)), message)
+                file = _file(message)
+                files = announced.setdefault(message.run_id, {})
+                files[file.filename] = _corrected(files.get(file.filename, file), file)
             run = self._learn(run, message, live=live)
             if run is not None:
                 runs[run.run_id] = run
-        files = self._new_files(runs, announced)
+        new, corrected = self._files(runs, announced)
         changed = [run for run_id, run in runs.items() if run != before.get(run_id)]
-        self._store.save(Changes(runs=changed, new_files=files, heard=heard))
+        self._store.save(Changes(runs=changed, new_files=new, corrected=corrected, heard=heard))
 
     def _learn(self, run: DataRun | None, message: RunMessage, *, live: bool) -> DataRun | None:
         now = self._now()
@@ -174,25 +179,36 @@ class DataIntake:
         _log.error("Run %s: %s.", run.run_id, note, extra=labels(run))
         return replace(run, note=note)
 
-    def _new_files(
-        self, runs: dict[str, DataRun], announced: dict[tuple[str, str], StfGen]
-    ) -> list[DataFile]:
-        new = []
-        for run_id in {run_id for run_id, _ in announced}:
-            names = [name for of, name in announced if of == run_id]
-            known = self._store.known(run_id, names)
+    def _files(
+        self, runs: dict[str, DataRun], announced: Mapping[str, Mapping[str, DataFile]]
+    ) -> tuple[list[DataFile], list[DataFile]]:
+        """Return files that are new, and those that are announced otherwise
+        than before; runs are noted what went wrong.
+        """
+        new, corrected = [], []
+        for run_id, files in announced.items():
+            known = self._store.named(run_id, files)
             run = runs[run_id]
-            for name in names:
-                if name in known:
-                    continue
-                file = _file(announced[run_id, name], name)
-                if run.closed is not None:
-                    error = f"it came after the dataset {run.scope}:{run.dataset} was closed"
-                    _log.error("Run %s: %s is lost to it: %s.", run_id, name, error, extra=labels(run))
-                    file = replace(file, state=FileState.LATE, error=error)
-                    runs[run_id] = run = replace(run, note=f"{name}: {error}")
-                new.append(file)
-        return new
+            for name, file in files.items():
+                before = known.get(name)
+                if before is None:
+                    if run.closed is not None:
+                        error = f"it came after the dataset {run.scope}:{run.dataset} was closed"
+                        _log.error("Run %s: %s is lost to it: %s.", run_id, name, error, extra=labels(run))
+                        run = replace(run, note=f"{name}: {error}")
+                        new.append(replace(file, state=FileState.LATE, error=error))
+                    else:
+                        new.append(file)
+                elif before.state is FileState.ANNOUNCED:
+                    if (again := _corrected(before, file)) != before:
+                        corrected.append(again)
+                elif before.state in _TAKEN and (said := _contradiction(before, file)):
+                    said = f"{name} is announced once more, {said}; what was registered stays"
+                    if said not in (run.note or ""):
+                        _log.error("Run %s: %s.", run_id, said, extra=labels(run))
+                        run = replace(run, note=f"{run.note}; {said}" if run.note else said)
+            runs[run_id] = run
+        return new, corrected
 
 
 def _plain_name(message: StfGen) -> str:
@@ -202,7 +218,26 @@ def _plain_name(message: StfGen) -> str:
     return name
 
 
-def _file(message: StfGen, name: str) -> DataFile:
+def _corrected(before: DataFile, again: DataFile) -> DataFile:
+    """Return a file that is waited for as it was announced last."""
+    size = before.expected_size if again.expected_size is None else again.expected_size
+    checksum = before.expected_checksum if again.expected_checksum is None else again.expected_checksum
+    if (size, checksum) == (before.expected_size, before.expected_checksum):
+        return before
+    return replace(before, expected_size=size, expected_checksum=checksum, attempts=0, due=None)
+
+
+def _contradiction(there: DataFile, again: DataFile) -> str | None:
+    """Say how an announcement differs from a file that was taken."""
+    if again.expected_size is not None and again.expected_size != there.size_bytes:
+        return f"with {again.expected_size} bytes instead of {there.size_bytes}"
+    if there.adler32 is not None and not same_checksum(again.expected_checksum, there.adler32):
+        return f"with the checksum {again.expected_checksum} instead of {there.adler32}"
+    return None
+
+
+def _file(message: StfGen) -> DataFile:
+    name = _plain_name(message)
     parsed = parse_stf_filename(name)
     return DataFile(
         run_id=message.run_id,

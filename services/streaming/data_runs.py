@@ -34,8 +34,11 @@ class RunStore(Protocol):
         if `due` is given only those to be looked at by then.
         """
 
-    def known(self, run_id: str, filenames: Collection[str] | None = None) -> Mapping[str, FileState]:
-        """Return the files of a run that are known, of these or of all."""
+    def known(self, run_id: str) -> Mapping[str, FileState]:
+        """Return the names of all files of a run that are known."""
+
+    def named(self, run_id: str, filenames: Collection[str]) -> Mapping[str, DataFile]:
+        """Return the files of a run that are known, of these, by name."""
 
     def counts(self, run_id: str) -> Mapping[FileState, int]:
         """Return how many files of a run are in each state."""

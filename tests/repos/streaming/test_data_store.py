@@ -80,9 +80,13 @@ def test_runs_come_back_as_they_were(store: DataStore) -> None:
 
 def test_files(store: DataStore) -> None:
     store.save(Changes(runs=[run()], new_files=[file(n) for n in (3, 1, 2)]))
+    store.save(Changes(corrected=[file(2, expected_size=1, error="of no account")]))
     late = file(2, attempts=4, due=NOW + timedelta(seconds=9), error="not there", expected_size=1)
     done = file(3, state=FileState.REGISTERED, size_bytes=5, adler32="00000001", machine_state="run")
-    store.save(Changes(files=[late, done], new_files=[file(1, state=FileState.FAILED)]))
+    # What was announced meanwhile stays.
+    store.save(
+        Changes(files=[replace(late, expected_size=None), done], new_files=[file(1, state=FileState.FAILED)])
+    )
     assert store.files("1", FileState.ANNOUNCED) == [file(1), late]
     assert store.files("1", FileState.ANNOUNCED, due=NOW) == [file(1)]
     assert store.files("1", FileState.ANNOUNCED, limit=1) == [file(1)]
@@ -91,7 +95,7 @@ def test_files(store: DataStore) -> None:
     assert store.in_hand() == 2
     assert store.next_due("1") == late.due
     assert store.next_due("2") is None
-    assert store.known("1", [done.filename, "other"]) == {done.filename: FileState.REGISTERED}
+    assert store.named("1", [done.filename, "other"]) == {done.filename: done}
     assert len(store.known("1")) == 3
     store.save(Changes(runs=[run(finished=NOW)]))
     assert store.in_hand() == 0

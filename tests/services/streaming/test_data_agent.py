@@ -257,6 +257,39 @@ def test_a_file_is_taken_when_it_is_as_announced(world: DataWorld) -> None:
     assert world.dataset(RUN) == NAMES[:1]
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_file_that_is_announced_otherwise_before_it_is_there(world: DataWorld, at_once: bool) -> None:
+    wrong, right = (world.stf_gen(RUN, 1, size_bytes=size, checksum=None) for size in (5, 7))
+    world.agent.receive([world.imminent(RUN), wrong, *([right] if at_once else [])])
+    world.pass_time(5.0)
+    world.write(RUN, 1, size=7)
+    # What says nothing of the content takes nothing back.
+    world.agent.receive([right, world.stf_gen(RUN, 1), world.end(RUN, 1)])
+    world.pass_time(20.0)
+    assert world.run(RUN).complete
+    assert world.dataset(RUN) == NAMES[:1]
+
+
+@pytest.mark.parametrize("change", [{"size_bytes": 6}, {"size_bytes": 5, "checksum": "00000001"}])
+def test_a_file_that_changed_after_it_was_registered(
+    world: DataWorld, change: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    world.write(RUN, 1, size=5)
+    same = world.stf_gen(RUN, 1, size_bytes=5, checksum=f"{zlib.adler32(b'x' * 5):08x}")
+    world.agent.receive([world.imminent(RUN), same])
+    world.work()
+    world.agent.receive([same])
+    assert not errors(caplog)
+    for _ in range(2):
+        world.agent.receive([world.stf_gen(RUN, 1, **change)])
+    world.agent.receive([world.end(RUN, 2)])
+    world.pass_time(61.0)
+    note = world.run(RUN).note or ""
+    assert note.count(f"{NAMES[0]} is announced once more") == 1 and "1 of 2 are missing" in note
+    assert errors(caplog).count("announced once more") == 1
+    assert len(world.dataset(RUN)) == 1 and len(world.outbox()) == 1
+
+
 @pytest.mark.parametrize("form", ["adler32:{:08x}", "{:x}", "{:08X}", "d41d8cd98f00b204e9800998ecf8427e"])
 def test_checksums_of_other_senders(world: DataWorld, form: str) -> None:
     """Not padded, with a prefix, or of a kind that cannot be checked."""
