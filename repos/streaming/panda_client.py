@@ -6,6 +6,7 @@ __all__ = ["PandaClient", "PandaExited"]
 
 import json
 import logging
+import os
 import select
 import subprocess
 import sys
@@ -23,7 +24,7 @@ _log = logging.getLogger(__name__)
 _HELPER = Path(__file__).with_name("panda_helper.py")
 #: Seconds for an answer; the library itself would wait for ten minutes.
 _TIMEOUT = 120.0
-#: Characters of what the library printed that get into an error.
+#: Bytes of what the library printed that get into an error.
 _SAID = 500
 
 
@@ -79,6 +80,8 @@ class PandaClient:
         status : `int`
             0: PanDA answered.
         answer : `object`
+            If it did not, and the library does not return why: what it
+            printed.
 
         Raises
         ------
@@ -95,6 +98,8 @@ class PandaClient:
                 raise TemporarilyUnavailable(f"PanDA: {call}: {error}; {said}") from error
             if "exit" in answer:
                 raise PandaExited(answer["exit"], self._end())
+            if answer.get("status") and answer["answer"] is None:
+                answer["answer"] = self._printed()
         if "error" in answer:
             raise TemporarilyUnavailable(f"PanDA: {call}: {answer['error']}")
         return answer["status"], answer["answer"]
@@ -131,7 +136,11 @@ class PandaClient:
         process = self._process or self._begin()
         # It may have been closed while the process was begun.
         self._refuse_when_closed()
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None and process.stdout is not None and self._said is not None
+        # What it prints from now on is about this; it has the same file, at the
+        # same position, and waits.
+        self._said.seek(0)
+        self._said.truncate()
         process.stdin.write(json.dumps(request).encode() + b"\n")
         process.stdin.flush()
         deadline = time.monotonic() + self._timeout
@@ -184,7 +193,17 @@ class PandaClient:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        said.seek(0)
-        text = said.read().decode(errors="replace")[-_SAID:]
+        text = _end_of(said)
         said.close()
-        return " ".join(text.split())
+        return text
+
+    def _printed(self) -> str:
+        """Return the end of what it printed about the last question."""
+        return "" if self._said is None else _end_of(self._said)
+
+
+def _end_of(file: IO[bytes]) -> str:
+    """Return the end of a file in one line, and leave its position alone."""
+    size = os.fstat(file.fileno()).st_size
+    text = os.pread(file.fileno(), _SAID, max(0, size - _SAID)).decode(errors="replace")
+    return " ".join(text.split())

@@ -36,9 +36,11 @@ _BATCH = 200
 #: Exit code of ``prun`` if its arguments are wrong. Others tell of what may
 #: pass: no valid token, or a sandbox that could not be uploaded.
 _REFUSED = 10
-#: PanDA's codes for tasks that are there already, not yet with an id.
+#: PanDA's codes for tasks that are there: new, in DEFT, in JEDI, reused. Those
+#: in DEFT may not have an id yet. With another, as 4 for a server error, a text
+#: may name a task that is not ours.
+_THERE = range(4)
 _NOT_YET = 1
-_SERVER_ERROR = 4
 #: Under which names PanDA speaks of the id of a task.
 _KEYS = ("jediTaskID", "jeditaskid", "taskID", "task_id")
 _IN_TEXT = re.compile(r"(jediTaskID|task[_ ]?id)\D+(\d+)", re.IGNORECASE)
@@ -177,9 +179,9 @@ def _read_submission(task: TaskSpec, status: int, answer: Any) -> str:
     if status != 0:
         raise TemporarilyUnavailable(f"PanDA did not take the task {task.name}: {answer}")
     code = answer[0] if isinstance(answer, Sequence) and not isinstance(answer, str) and answer else None
-    task_id = find_task_id(answer)
-    if code == _SERVER_ERROR:
+    if answer is not None and code not in _THERE:
         raise TemporarilyUnavailable(f"PanDA failed at the task {task.name}: {answer}")
+    task_id = find_task_id(answer)
     if task_id is None:
         # It may be on its way from DEFT to JEDI, which gives the id.
         why = "it has one but says no id yet" if code == _NOT_YET else "it says no id"

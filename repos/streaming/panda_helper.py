@@ -122,6 +122,8 @@ def main(requests: TextIO, answers: TextIO) -> None:
             answer = {"exit": ended.code if isinstance(ended.code, int) else 1}
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
+        # What was printed explains the answer.
+        sys.stdout.flush()
         answers.write(json.dumps(answer, default=str) + "\n")
         answers.flush()
 

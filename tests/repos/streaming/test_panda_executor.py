@@ -135,6 +135,8 @@ def test_codes_that_mean_a_task(answer: tuple[int, str], task_id: str) -> None:
     [
         (255, None, "did not take"),
         (0, (4, "jediTaskID=5 server error"), "failed at the task"),
+        (0, (None, "jediTaskID=5 is not yours"), "failed at the task"),
+        (0, (5, "jediTaskID=5 is broken"), "failed at the task"),
         (0, (1, "duplicated"), "says no id yet"),
         (0, (0, "fine"), "says no id"),
         (0, None, "says no id"),
@@ -169,7 +171,8 @@ def test_a_server_that_fails(executor: PandaExecutor, panda: PandaServer) -> Non
     with pytest.raises(TemporarilyUnavailable, match="failed to upload sandbox"):
         executor.submit(TASK)
     for question in (lambda: executor.status("1"), lambda: executor.jobs("1")):
-        with pytest.raises(TemporarilyUnavailable, match="failed with 255"):
+        # What the server said is printed by the library, and returned to nobody.
+        with pytest.raises(TemporarilyUnavailable, match=r'failed with 255: .*"success"'):
             question()
     panda.away, panda.refuse = False, None
     assert executor.submit(TASK) == "5001"
