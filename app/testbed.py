@@ -303,6 +303,7 @@ def _settings(directory: str | None, **given: Any) -> StreamingSettings:
     """Return the settings, with what options say instead."""
     from config.environment import apply_library_variables
     from config.streaming.settings import load_streaming_settings
+    from config.values import expand_user
 
     apply_library_variables("testbed")
     settings = load_streaming_settings()
@@ -310,7 +311,7 @@ def _settings(directory: str | None, **given: Any) -> StreamingSettings:
     if directory is not None:
         if not directory.strip():
             raise InvalidConfiguration("--directory: is empty; leave it out for PP_TESTBED_DIRECTORY")
-        changes["testbed_directory"] = Path(directory).expanduser().absolute()
+        changes["testbed_directory"] = expand_user(directory)
     return settings.model_copy(update=changes)
 
 

@@ -77,6 +77,7 @@ def daq(
     from app.streaming import daq_factory
     from config.environment import apply_library_variables
     from config.streaming.settings import load_streaming_settings
+    from config.values import expand_user
     from models.streaming.monitoring import ExecutionStatus
 
     params: dict[str, Any] = {
@@ -100,7 +101,7 @@ def daq(
     if testbed_config is not None:
         settings = settings.model_copy(update={"testbed_config": testbed_config})
     if directory is not None:
-        settings = settings.model_copy(update={"testbed_directory": directory.expanduser().absolute()})
+        settings = settings.model_copy(update={"testbed_directory": expand_user(directory)})
     # What they say of each attempt is said once, in our words.
     levels = {"stamina": logging.ERROR, "stomp.py": logging.CRITICAL, **settings.log_levels}
     if debug:

@@ -58,6 +58,7 @@ def _data_agent(
     from app.streaming.agent_parts import alone, run_agent
     from app.streaming.data_factory import ROLE, DataOptions, build_data_agent
     from config.streaming.settings import load_streaming_settings
+    from config.values import expand_user
 
     if not scope.strip():
         raise InvalidConfiguration(f"-s: the scope is empty; leave it out for {DEFAULT_SCOPE}")
@@ -66,7 +67,7 @@ def _data_agent(
     if verbose:
         levels = {name: min(level, logging.DEBUG) if name else level for name, level in levels.items()}
     configure_logging(levels)
-    container = None if datadir is None else str(datadir.expanduser().absolute())
+    container = None if datadir is None else str(expand_user(datadir))
     options = DataOptions(scope=scope, container=container, rse=rse, xrootd=xrootd)
     with alone(settings, ROLE):
         run_agent(build_data_agent(settings, options), settings)

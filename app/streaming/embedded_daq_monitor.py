@@ -106,6 +106,21 @@ class EmbeddedDaqMonitor:
         """Note how an execution ended. One that failed stays failed."""
         self._monitor.end_execution(execution_id, status, end_time=end_time)
 
+    def end_run(self, run_number: int, *, at: datetime) -> None:
+        """Note that a run is over which was imminent, and of which the bus
+        says nothing.
+        """
+        self._store.run_states.change(
+            run_number,
+            {
+                "phase": "completed",
+                "state": "ended",
+                "substate": None,
+                "state_changed_at": at,
+                "updated_at": datetime.now(UTC),
+            },
+        )
+
     def report(self, report: AgentReport) -> None:
         """Take a sign of life."""
         self._monitor.report(report)

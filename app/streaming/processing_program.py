@@ -61,6 +61,7 @@ def _processing_agent(
         submit_once,
     )
     from config.streaming.settings import load_streaming_settings
+    from config.values import expand_user
     from models.streaming.tasks import FAILED_TASKS
 
     if (input_dataset is None) != (output_dataset is None):
@@ -70,7 +71,7 @@ def _processing_agent(
     if verbose:
         levels = {name: min(level, logging.DEBUG) if name else level for name, level in levels.items()}
     configure_logging(levels)
-    options = ProcessingOptions(script=None if script is None else script.expanduser().absolute())
+    options = ProcessingOptions(script=None if script is None else expand_user(script))
     if input_dataset is not None and output_dataset is not None:
         task_id, state = submit_once(settings, options, input_name=input_dataset, output=output_dataset)
         typer.echo(f"task {task_id}: {state.value}")

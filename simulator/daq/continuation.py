@@ -75,7 +75,12 @@ class Continuation:
             if record.status is None or record.end_time is None:
                 interrupted.append(record)
             else:
-                self._reporter.end_later(record.execution_id, record.status, end_time=record.end_time)
+                self._reporter.end_later(
+                    record.execution_id,
+                    record.status,
+                    end_time=record.end_time,
+                    unannounced_run=record.unannounced_run,
+                )
         for record in interrupted[:-1]:
             self._executor.give_up(self._keep(record), "there was another after it")
         if not interrupted:

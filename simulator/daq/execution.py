@@ -211,7 +211,13 @@ class Executor:
         if unsent:
             error = error or f"{unsent} messages were not sent: the bus was away"
         keeper.note(status=status, end_time=end_time)
-        self._reporter.end_execution(record.execution_id, status, end_time=end_time, insist=record.registered)
+        self._reporter.end_execution(
+            record.execution_id,
+            status,
+            end_time=end_time,
+            insist=record.registered,
+            unannounced_run=record.unannounced_run,
+        )
         run_id = record.run_id or ""
         result = DaqResult(
             execution_id=record.execution_id,

@@ -84,6 +84,11 @@ class RunRecord(BaseModel):
     end_time: datetime | None = None
 
     @property
+    def unannounced_run(self) -> int | None:
+        """Number of its run, if the bus knows nothing of that."""
+        return int(self.run_id) if self.run_id is not None and not self.progress.told else None
+
+    @property
     def identity(self) -> RunIdentity:
         """Whose run it is, and which; it must have a number.
 

@@ -75,6 +75,11 @@ class DaqMonitor(Protocol):
     def end_execution(self, execution_id: str, status: ExecutionStatus, *, end_time: datetime) -> None:
         """Note how an execution ended. One that failed stays failed."""
 
+    def end_run(self, run_number: int, *, at: datetime) -> None:
+        """Note that a run is over which was imminent, and of which the bus
+        says nothing.
+        """
+
     def report(self, report: AgentReport) -> None:
         """Take a sign of life."""
 

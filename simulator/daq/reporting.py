@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 from models.errors import InvalidMessage, PromptProcessingError
 from models.streaming.monitoring import AgentReport, ExecutionStatus
@@ -22,6 +23,14 @@ HEARTBEAT = 60.0
 _AGAIN = 5.0
 #: Seconds between looks whether the bus came or went.
 _GLANCE = 0.5
+
+
+class _End(NamedTuple):
+    """How an execution ended."""
+
+    status: ExecutionStatus
+    time: datetime
+    unannounced_run: int | None
 
 
 class Reporter:
@@ -61,7 +70,7 @@ class Reporter:
         self._wake = threading.Condition()
         self._changed = False
         self._closing = False
-        self._endings: dict[str, tuple[ExecutionStatus, datetime]] = {}
+        self._endings: dict[str, _End] = {}
         self._silent = False
         self._thread: threading.Thread | None = None
 
@@ -77,7 +86,13 @@ class Reporter:
             self._wake.notify_all()
 
     def end_execution(
-        self, execution_id: str, status: ExecutionStatus, *, end_time: datetime, insist: bool = True
+        self,
+        execution_id: str,
+        status: ExecutionStatus,
+        *,
+        end_time: datetime,
+        insist: bool = True,
+        unannounced_run: int | None = None,
     ) -> bool:
         """Tell how an execution ended: now, or as soon as the monitor takes it.
 
@@ -90,24 +105,35 @@ class Reporter:
         insist : `bool`, optional
             Whether the monitor must know the execution, so that it is told
             until it takes that.
+        unannounced_run : `int`, optional
+            A run of it that is over, too, and of which the bus says nothing.
 
         Returns
         -------
         told : `bool`
             Whether it is told by now.
         """
-        if self._try_ending(execution_id, status, end_time):
+        if self._try_ending(execution_id, _End(status, end_time, unannounced_run)):
             return True
         if insist:
-            self.end_later(execution_id, status, end_time=end_time)
+            self.end_later(execution_id, status, end_time=end_time, unannounced_run=unannounced_run)
         else:
             self._note_told(execution_id)
         return False
 
-    def end_later(self, execution_id: str, status: ExecutionStatus, *, end_time: datetime) -> None:
-        """Tell how an execution ended as soon as the monitor takes it."""
+    def end_later(
+        self,
+        execution_id: str,
+        status: ExecutionStatus,
+        *,
+        end_time: datetime,
+        unannounced_run: int | None = None,
+    ) -> None:
+        """Tell how an execution ended as soon as the monitor takes it; see
+        `end_execution`.
+        """
         with self._wake:
-            self._endings[execution_id] = (status, end_time)
+            self._endings[execution_id] = _End(status, end_time, unannounced_run)
             self._wake.notify_all()
 
     def stop(self, timeout: float = 3.0) -> None:
@@ -120,8 +146,8 @@ class Reporter:
         self._thread.join(timeout)
         with self._wake:
             untold = dict(self._endings)
-        for execution_id, (status, _) in untold.items():
-            _log.error("The monitor was not told that execution %s is %s.", execution_id, status)
+        for execution_id, end in untold.items():
+            _log.error("The monitor was not told that execution %s is %s.", execution_id, end.status)
 
     def _run(self) -> None:
         due = again = time.monotonic()
@@ -143,9 +169,9 @@ class Reporter:
             if closing:
                 return
 
-    def _try_endings(self, endings: Mapping[str, tuple[ExecutionStatus, datetime]]) -> None:
-        for execution_id, (status, end_time) in endings.items():
-            if self._try_ending(execution_id, status, end_time):
+    def _try_endings(self, endings: Mapping[str, _End]) -> None:
+        for execution_id, end in endings.items():
+            if self._try_ending(execution_id, end):
                 with self._wake:
                     del self._endings[execution_id]
 
@@ -166,14 +192,16 @@ class Reporter:
             return True
         return False
 
-    def _try_ending(self, execution_id: str, status: ExecutionStatus, end_time: datetime) -> bool:
+    def _try_ending(self, execution_id: str, end: _End) -> bool:
         try:
-            self._monitor.end_execution(execution_id, status, end_time=end_time)
+            self._monitor.end_execution(execution_id, end.status, end_time=end.time)
+            if end.unannounced_run is not None:
+                self._monitor.end_run(end.unannounced_run, at=end.time)
         except InvalidMessage as error:
             _log.error(
                 "The monitor refuses that execution %s is %s: %s",
                 execution_id,
-                status,
+                end.status,
                 error,
                 extra={"execution_id": execution_id},
             )
@@ -181,7 +209,7 @@ class Reporter:
             _log.warning(
                 "The monitor could not be told that execution %s is %s, it is tried again: %s",
                 execution_id,
-                status,
+                end.status,
                 error,
             )
             return False

@@ -340,7 +340,11 @@ class DaqRunner:
         record, now = keeper.record, datetime.now(UTC)
         keeper.note(status=ExecutionStatus.FAILED, end_time=now)
         self._reporter.end_execution(
-            record.execution_id, ExecutionStatus.FAILED, end_time=now, insist=record.registered
+            record.execution_id,
+            ExecutionStatus.FAILED,
+            end_time=now,
+            insist=record.registered,
+            unannounced_run=record.unannounced_run,
         )
 
     def _work(self, target: Callable[..., object], *arguments: object) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import simpy
 
+from models.errors import PromptProcessingError
 from models.streaming.daq import DaqParameters
 from models.streaming.messages import RunMessage
 from simulator.daq.control import Control
@@ -119,7 +120,13 @@ class RunSimulation:
             raise
         except Exception as error:
             # Whatever it was, agents must hear that the run is over.
-            _log.exception("Run %s failed.", self._identity.run_id, extra=self._identity.labels)
+            _log.error(
+                "Run %s failed: %s",
+                self._identity.run_id,
+                error,
+                exc_info=not isinstance(error, PromptProcessingError),
+                extra=self._identity.labels,
+            )
             self._error = str(error) or type(error).__name__
             ending = Ending.FAILED
         try:

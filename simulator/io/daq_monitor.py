@@ -8,7 +8,7 @@ from __future__ import annotations
 __all__ = ["RestDaqMonitor"]
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -119,6 +119,7 @@ class RestDaqMonitor:
                     "definition": definition,
                     "parameter_values": parameter_values,
                     "created_by": created_by,
+                    "created_at": datetime.now(UTC).isoformat(),
                 },
             )
             known = self._definition(wanted)
@@ -188,6 +189,15 @@ class RestDaqMonitor:
                 return
         # Whoever tells this tells it again.
         self._ask("PATCH", path, {"status": status, "end_time": end_time.isoformat()}, attempts=2)
+
+    def end_run(self, run_number: int, *, at: datetime) -> None:
+        """Note that a run is over which was imminent, and of which the bus
+        says nothing.
+        """
+        path = f"run-states/{run_number}"
+        if self._get(path) is not None:
+            ended = {"phase": "completed", "state": "ended", "substate": None}
+            self._ask("PATCH", path, {**ended, "state_changed_at": at.isoformat()}, attempts=2)
 
     def report(self, report: AgentReport) -> None:
         """Take a sign of life; the next one comes anyhow, so it is sent once."""

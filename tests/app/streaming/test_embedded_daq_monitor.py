@@ -56,6 +56,9 @@ def test_an_execution_from_begin_to_end(store: MonitorStore, monitor: EmbeddedDa
     monitor.end_execution("w-alice-0001", ExecutionStatus.COMPLETED, end_time=NOW)
     row = store.executions.get("w-alice-0001")
     assert row is not None and row["status"] == "failed"
+    monitor.end_run(100010, at=NOW)
+    (state,) = store.run_states.find()
+    assert (state["phase"], state["state"], state["substate"]) == ("completed", "ended", None)
 
 
 def test_who_serves_a_namespace(monitor: EmbeddedDaqMonitor) -> None:

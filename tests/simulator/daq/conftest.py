@@ -68,6 +68,7 @@ class FakeMonitor:
         self.reports: list[AgentReport] = []
         self.executions: dict[str, NewExecution] = {}
         self.endings: dict[str, tuple[ExecutionStatus, datetime]] = {}
+        self.ended_runs: list[int] = []
         self.served: set[str] = set()
         self.over: set[str] = set()
         self.changed = threading.Condition()
@@ -116,6 +117,12 @@ class FakeMonitor:
         self._call("end_execution")
         with self.changed:
             self.endings[execution_id] = (status, end_time)
+            self.changed.notify_all()
+
+    def end_run(self, run_number: int, *, at: datetime) -> None:
+        self._call("end_run")
+        with self.changed:
+            self.ended_runs.append(run_number)
             self.changed.notify_all()
 
     def report(self, report: AgentReport) -> None:

@@ -260,6 +260,10 @@ def test_the_end_is_told_when_the_monitor_is_back(monitor: FakeMonitor) -> None:
     assert not reporter.end_execution("an-execution", ExecutionStatus.COMPLETED, end_time=now)
     monitor.away = set()
     monitor.wait_until(lambda: monitor.endings == {"an-execution": (ExecutionStatus.COMPLETED, now)})
+    monitor.away = {"end_run"}
+    assert not reporter.end_execution("b", ExecutionStatus.FAILED, end_time=now, unannounced_run=100010)
+    monitor.away = set()
+    monitor.wait_until(lambda: monitor.ended_runs == [100010])
     reporter.stop()
 
 
@@ -285,6 +289,18 @@ def test_a_folder_that_cannot_be_written_fails_the_execution(
     assert str(tmp_path / "file") in str(result.error)
     assert bus.sent == []
     assert monitor.endings[result.execution_id][0] is ExecutionStatus.FAILED
+    # No message tells the monitor that the run, which was imminent, is over.
+    assert monitor.ended_runs == [100010]
+
+
+def test_a_run_that_is_stopped_before_it_was_announced_is_over_for_the_monitor(
+    bus: FakeBus, monitor: FakeMonitor, runner: DaqRunner
+) -> None:
+    runner._desk.receive(run_workflow(realtime=True, params={"no_beam_not_ready_delay": 1e6}))
+    runner.stop_run()
+    monitor.wait_until(lambda: monitor.ended_runs == [100010])
+    assert [status for status, _ in monitor.endings.values()] == [ExecutionStatus.TERMINATED]
+    assert bus.sent == []
 
 
 def test_an_observer_that_fails_ends_no_run(

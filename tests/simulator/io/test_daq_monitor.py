@@ -86,6 +86,13 @@ def test_a_run_at_our_monitor(ours: Ours) -> None:
     row = ours.store.executions.get("prompt_processing-alice-0001")
     assert row is not None
     assert (row["status"], row["end_time"]) == ("terminated", NOW)
+    monitor.end_run(100010, at=NOW)
+    state = ours.store.run_states.get(100010)
+    assert state is not None
+    assert (state["phase"], state["state"], state["substate"]) == ("completed", "ended", None)
+    # One that nobody registered is over as it is.
+    monitor.end_run(100011, at=NOW)
+    assert ours.store.run_states.get(100011) is None
 
 
 @pytest.mark.parametrize(
@@ -200,6 +207,16 @@ def test_the_paths_are_the_fields() -> None:
     ]
     bodies = [json.loads(request.content) for request in theirs.requests if request.content]
     assert bodies[0] == {"workflow_name": "w"}
+    created = bodies[1].pop("created_at")
+    assert datetime.fromisoformat(created).tzinfo is not None
+    assert bodies[1] == {
+        "workflow_name": "w",
+        "version": "1.0",
+        "workflow_type": "simulation",
+        "definition": "d",
+        "parameter_values": {"a": 1},
+        "created_by": "u",
+    }
     assert bodies[3]["status"] == "running"
     assert bodies[5] == {
         "run_number": 100011,
