@@ -34,7 +34,7 @@ class CatalogueFile:
         Where it is now.
     size_bytes : `int`
     adler32 : `str`
-        Eight hexadecimal digits.
+        Eight hexadecimal digits; "" if the catalogue has a file without.
     guid : `str`
         A UUID; the same whenever the file is registered again.
     metadata : `dict`

@@ -106,7 +106,7 @@ class RucioCatalogue:
                 name=row["name"],
                 path=Path(row["name"]),
                 size_bytes=row["bytes"],
-                adler32=str(row["adler32"]).zfill(8),
+                adler32=str(row["adler32"]).zfill(8) if row.get("adler32") else "",
                 guid=row.get("guid") or "",
             )
             for row in rows

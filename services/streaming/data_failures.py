@@ -12,6 +12,8 @@ from datetime import datetime
 _BACK_OFF = (0.5, 30.0)
 #: Seconds for which all wait for the one whose turn it is.
 _PRECEDENCE = 1.0
+#: Failures in a row, one of which is said again.
+_SAID = 20
 
 
 class Failures:
@@ -53,12 +55,15 @@ class Failures:
             return _PRECEDENCE
         return away.last.wait(now, more=_PRECEDENCE)
 
-    def add(self, run_id: str, part: str, error: str, now: datetime, *, refused: bool) -> int:
-        """Note a failure, and whether it is a refusal; return the how manieth
-        in a row it is.
+    def add(
+        self, run_id: str, part: str, error: str, now: datetime, *, refused: bool, kind: str = ""
+    ) -> bool:
+        """Note a failure, and whether it is a refusal; return whether to say
+        so: of the first in a row, of one of another kind than the last, and of
+        one in many.
         """
         last = self._failures.get((run_id, part))
-        failure = _Failure(1 + (last.attempts if last else 0), now, error, refused)
+        failure = _Failure(1 + (last.attempts if last else 0), now, error, refused, kind)
         self._failures[run_id, part] = failure
         if not refused:
             away = self._away.get(part)
@@ -68,7 +73,7 @@ class Failures:
             # One more run that finds it away does not make it less so.
             attempts = (away.last.attempts if away else 0) + (1 if last or not away else 0)
             self._away[part] = _Away(runs, _Failure(attempts, now, error, refused))
-        return failure.attempts
+        return last is None or last.kind != kind or failure.attempts % _SAID == 0
 
     def over(self, run_id: str, part: str) -> bool:
         """Note that nothing failed; say whether something had."""
@@ -84,6 +89,7 @@ class _Failure:
     at: datetime
     error: str
     refused: bool
+    kind: str = ""
 
     def wait(self, now: datetime, *, more: float = 0.0) -> float:
         first, longest = _BACK_OFF

@@ -161,15 +161,16 @@ class RunProgress:
                 if given_up is not run:
                     self._failures.over(run.run_id, part)
                     return given_up, 0.0
-            said = str(error) or type(error).__name__
-            if self._failures.add(run.run_id, part, said, self._now(), refused=refused) == 1:
+            kind, foreseen = type(error).__name__, isinstance(error, PromptProcessingError)
+            said = str(error) if foreseen else f"{kind}: {error}"
+            if self._failures.add(run.run_id, part, said, self._now(), refused=refused, kind=kind):
                 _log.error(
                     "Run %s: the %s fails: %s",
                     run.run_id,
                     part,
                     said,
                     extra=labels(run),
-                    exc_info=None if isinstance(error, PromptProcessingError) else error,
+                    exc_info=None if foreseen else error,
                 )
             return run, self._failures.wait(run.run_id, part, self._now())
         if self._failures.over(run.run_id, part):

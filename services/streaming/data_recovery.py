@@ -293,7 +293,7 @@ def _catalogued(file: DataFile, there: CatalogueFile) -> DataFile:
         file,
         state=FileState.CATALOGUED,
         size_bytes=there.size_bytes,
-        adler32=there.adler32,
+        adler32=there.adler32 or None,
         guid=there.guid,
         due=None,
         error=None,

@@ -131,6 +131,8 @@ def test_what_is_asked_twice_has_one_effect(
     [found] = catalogue.files(DATASET)
     assert (found.name, found.size_bytes, found.adler32) == (NAME, 20, file.adler32)
     assert catalogue.files(DATASET, after=1) == []
+    rucio.dids[f"group.daq:{NAME}"]["adler32"] = None
+    assert [file.adler32 for file in catalogue.files(DATASET)] == [""]
 
 
 @pytest.mark.parametrize(

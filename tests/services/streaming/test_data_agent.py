@@ -502,9 +502,22 @@ def test_an_answer_that_nobody_foresaw_stops_no_other_run(
         world.agent.receive([*world.announce(RUN, 3), *world.announce("100010", 2)])
         world.pass_time(40.0)
         assert world.run("100010").complete
-        assert "the catalogue fails: 'bytes'" in errors(caplog)
+        assert "the catalogue fails: KeyError: 'bytes'" in errors(caplog)
     world.pass_time(31.0)
     assert world.run(RUN).complete
+
+
+def test_failures_that_last_are_said_again(world: DataWorld, caplog: pytest.LogCaptureFixture) -> None:
+    """And so is one of another kind."""
+    world.catalogue.away = [f"swf.{RUN}.run"]
+    world.agent.receive([world.imminent(RUN)])
+    world.pass_time(60.0)
+    assert errors(caplog).count("the catalogue fails") == 1
+    world.catalogue.away, world.catalogue.refuses_datasets = [], True
+    world.pass_time(60.0)
+    assert errors(caplog).count("the catalogue fails") == 2
+    world.pass_time(900.0, step=10.0)
+    assert errors(caplog).count("the catalogue fails: the scope is not yours") == 2
 
 
 def test_clock_that_is_set_back(world: DataWorld) -> None:
