@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request
 
@@ -42,12 +43,14 @@ def streaming_pages(
     """
     pages = Blueprint("streaming", "app.streaming.pages", template_folder="templates")
     views = _Views(records, jobs, visits=visits)
-    pages.add_url_rule("/streaming", "overview", views.overview)
-    pages.add_url_rule("/streaming/executions/<path:execution_id>", "execution", views.execution)
-    pages.add_url_rule("/streaming/runs/<int:run_number>", "run", views.run)
-    pages.add_url_rule("/streaming/files", "files", views.files)
+    execution = "/streaming/executions/<path:execution_id>"
+    pages.add_url_rule("/streaming", "overview", views.overview, strict_slashes=False)
+    pages.add_url_rule(execution, "execution", views.execution)
+    pages.add_url_rule("/streaming/runs/<int:run_number>", "run", views.run, strict_slashes=False)
+    pages.add_url_rule("/streaming/files", "files", views.files, strict_slashes=False)
     if not visits:
         pages.add_url_rule("/", "home", lambda: redirect("streaming"))
+    pages.before_request(views.without_slash)
     pages.register_error_handler(PromptProcessingError, views.away)
     return pages
 
@@ -62,6 +65,16 @@ class _Views:
         self._jobs = jobs
         self._visits = visits
 
+    def without_slash(self) -> Response | None:
+        """Lead from a page with a slash behind it to the page, whose links are
+        right only there. Of an execution, the slash may belong to its name.
+        """
+        path = request.path.rstrip("/")
+        if path in ("", request.path) or request.endpoint == "streaming.execution":
+            return None
+        query = request.query_string.decode("latin-1")
+        return make_response(redirect(f"../{path.rpartition('/')[-1]}{query and f'?{query}'}"))
+
     def overview(self) -> Response:
         """What is going on."""
         return self._page("overview", root="", page=overview(self._records()))
@@ -69,6 +82,8 @@ class _Views:
     def execution(self, execution_id: str) -> Response:
         """One execution."""
         page = execution_page(self._records(), storable_text(execution_id))
+        if page is None and execution_id.endswith("/"):
+            return make_response(redirect(f"../{quote(execution_id.rstrip('/'), safe='')}"))
         if page is None:
             return self._missing(f"execution {execution_id}")
         return self._page("execution", root="../../", page=page)
@@ -129,7 +144,7 @@ class _Views:
         now = datetime.now(UTC)
         shown: dict[str, Callable[..., Any]] = {
             name: getattr(formats, name)
-            for name in ("day_and_clock", "file_counts", "file_mood", "size", "status_mood")
+            for name in ("day_and_clock", "file_counts", "file_mood", "files_in_words", "size", "status_mood")
         }
         text = render_template(
             f"streaming/{template}.html",

@@ -162,7 +162,10 @@ def _tree(records: WorkflowRecords, summary: Row) -> str:
             if kind == "run_imminent":
                 dataset = mapping(page.items[0]["message_content"]).get("dataset")
     run_id = summary["run_id"]
-    task = _task(records, run_id)
+    owner = _owner(records, run_id)
+    task = owner.get("panda_task_id")
+    # It asks for nothing over the bus.
+    senders.update(str(name) for name in [owner.get("panda_tracking_agent")] if name)
     files = file_counts(summary["files"])
     failed = f", {files['failed']} failed" if files["failed"] else ""
     branches: list[tuple[str, list[str]]] = [
@@ -186,13 +189,14 @@ def _tree(records: WorkflowRecords, summary: Row) -> str:
     return "\n".join(lines)
 
 
-def _task(records: WorkflowRecords, run_id: str | None) -> str | None:
-    """Return the task of a run, as its files know it."""
-    if not (run_id or "").isdigit():
-        return None
-    number = int(run_id or 0)
-    for status in (StfStatus.PROCESSED, StfStatus.PROCESSING, StfStatus.FAILED):
-        for file in records.files.listed(run_number=number, status=status, limit=1).items:
-            if task := mapping(file["metadata"]).get("panda_task_id"):
-                return str(task)
-    return None
+def _owner(records: WorkflowRecords, run_id: str | None) -> Row:
+    """Return what the files of a run know of who processes them: the task,
+    and the agent that follows it.
+    """
+    if (run_id or "").isdigit():
+        number = int(run_id or 0)
+        for status in (StfStatus.PROCESSED, StfStatus.PROCESSING, StfStatus.FAILED):
+            for file in records.files.listed(run_number=number, status=status, limit=1).items:
+                if (owner := mapping(file["metadata"])).get("panda_task_id"):
+                    return owner
+    return {}

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["age", "day_and_clock", "duration", "file_counts", "file_mood", "mapping", "size", "status_mood"]
+__all__ = [
+    "age",
+    "day_and_clock",
+    "duration",
+    "file_counts",
+    "file_mood",
+    "files_in_words",
+    "mapping",
+    "size",
+    "status_mood",
+]
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -71,6 +81,11 @@ def file_counts(files: Mapping[str, Any]) -> dict[str, int]:
     known = ("registered", "processing", "processed", "failed", "done")
     names = [*known[:4], *(name for name in files if name not in known[:4])]
     return {name: int(files.get(name, 0)) for name in names}
+
+
+def files_in_words(count: int) -> str:
+    """Return a number of files as it is said."""
+    return f"{count} file{'' if count == 1 else 's'}"
 
 
 def mapping(value: object) -> Mapping[str, Any]:

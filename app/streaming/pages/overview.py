@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from app.streaming.pages.formats import age, file_counts, mapping, status_mood
+from app.streaming.pages.formats import age, file_counts, files_in_words, mapping, status_mood
 from models.streaming.monitoring import AgentLife, agent_life
 from services.streaming.workflow_records import WorkflowRecords
 from services.streaming.workflow_summary import ERROR_TYPES
@@ -194,7 +194,7 @@ def _state(
         if silent:
             return word, "warn", f"silent: {', '.join(silent)}"
         if files["failed"]:
-            return word, "warn", f"{files['failed']} files failed"
+            return word, "warn", f"{files_in_words(files['failed'])} failed"
         began = current["start_time"]
         if recent := [error for error in errors if began is None or error["time"] >= began]:
             return word, "warn", f"last error: {recent[0]['error']}"
@@ -202,7 +202,7 @@ def _state(
     if waiting:
         return "PROCESSING", "good", _progress(files)
     if files["failed"]:
-        return "IDLE", "warn", f"{files['failed']} files of the last run failed"
+        return "IDLE", "warn", f"{files_in_words(files['failed'])} of the last run failed"
     if status == "terminated":
         return "STOPPED", "warn", f"execution {current['execution_id']} was stopped"
     return "IDLE", "good", f"last execution {status}, {_progress(files)}"

@@ -93,7 +93,11 @@ class MonitorWorld:
         self.monitor.update_files(
             RUN,
             [
-                FileUpdate(file_id=row.file_id, status=end, metadata={"panda_task_id": "1"})
+                FileUpdate(
+                    file_id=row.file_id,
+                    status=end,
+                    metadata={"panda_task_id": "1", "panda_tracking_agent": AGENTS[2]},
+                )
                 for row, end in zip(registered, ends, strict=False)
             ],
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -148,7 +149,7 @@ def test_errors_are_seen_from_afar(running: MonitorWorld) -> None:
 
 def test_failed_files_are_seen_from_afar(running: MonitorWorld) -> None:
     running.take_run(processed=1, failed=1)
-    assert overview(running.store).reason == "1 files failed"
+    assert overview(running.store).reason == "1 file failed"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +221,8 @@ def test_an_execution(world: MonitorWorld) -> None:
         "│   └── end_run → run complete",
         "├── Agents involved:",
         f"│   ├── {NAMES[0]}",
-        f"│   └── {NAMES[1]}",
+        f"│   ├── {NAMES[1]}",
+        f"│   └── {NAMES[2]}",
         "├── Task: 1 for the entire dataset",
         f"└── Execution: {EXECUTION} (completed)",
     ]
@@ -326,6 +328,40 @@ def test_json_of_any_kind_is_shown(world: MonitorWorld) -> None:
 @pytest.mark.parametrize("path", ["executions/none", "runs/1", f"runs/{2**64}"])
 def test_what_is_not_there(world: MonitorWorld, path: str) -> None:
     assert "The monitor knows no" in text(page(client_of(world), f"/streaming/{path}", 404))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/streaming",
+        "/streaming/files",
+        f"/streaming/runs/{RUN}",
+        f"/streaming/executions/{EXECUTION}",
+        "/streaming/executions/a%2Fb",
+    ],
+)
+def test_with_a_slash_behind_it(world: MonitorWorld, path: str) -> None:
+    world.begin_execution("a/b")
+    response = client_of(world).get(f"{path}/?status=failed")
+    assert response.status_code == 302
+    assert urljoin(f"{path}/", response.location).split("?")[0] == path
+
+
+def test_files_of_a_status_are_one_click_away(world: MonitorWorld) -> None:
+    world.run_jobs()
+    client = client_of(world)
+    for shown in ("/streaming", f"/streaming/runs/{RUN}"):
+        found = re.search(r'href="([^"]*status=processed)"', page(client, shown))
+        assert found is not None
+        said = text(page(client, urljoin(shown, unescape(found[1]))))
+        assert said.count(f"{RUN} processed") == 2
+
+
+def test_an_execution_with_failed_files_is_not_all_well(running: MonitorWorld) -> None:
+    running.take_run(processed=1, failed=1)
+    running.end_execution()
+    html = page(client_of(running), f"/streaming/executions/{EXECUTION}")
+    assert '<header class="warn">' in html and "completed, run running, 1 file failed" in text(html)
 
 
 def test_an_execution_may_have_any_name(world: MonitorWorld) -> None:
