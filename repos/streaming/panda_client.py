@@ -24,8 +24,11 @@ _log = logging.getLogger(__name__)
 _HELPER = Path(__file__).with_name("panda_helper.py")
 #: Seconds for an answer; the library itself would wait for ten minutes.
 _TIMEOUT = 120.0
-#: Bytes of what the library printed that get into an error.
-_SAID = 500
+#: Characters of what the library printed that get into an error, and bytes that
+#: are read for that.
+_SAID, _READ = 500, 8192
+#: How lines begin of which nobody gets wiser.
+_NOISE = ("INFO : ", "NoneType: None", "WARNING : The grid queue names could change")
 
 
 class PandaExited(Exception):
@@ -117,7 +120,9 @@ class PandaClient:
         except PandaExited as error:
             raise TemporarilyUnavailable(str(error)) from error
         if status != 0:
-            raise TemporarilyUnavailable(f"PanDA: {call} failed with {status}: {answer}")
+            raise TemporarilyUnavailable(
+                f"PanDA: {call} failed with {status}: {answer or 'its client does not say why'}"
+            )
         return answer
 
     def close(self) -> None:
@@ -205,5 +210,6 @@ class PandaClient:
 def _end_of(file: IO[bytes]) -> str:
     """Return the end of a file in one line, and leave its position alone."""
     size = os.fstat(file.fileno()).st_size
-    text = os.pread(file.fileno(), _SAID, max(0, size - _SAID)).decode(errors="replace")
-    return " ".join(text.split())
+    text = os.pread(file.fileno(), _READ, max(0, size - _READ)).decode(errors="replace")
+    lines = (" ".join(line.split()) for line in text.splitlines())
+    return " ".join(line for line in lines if line and not line.startswith(_NOISE))[-_SAID:]

@@ -222,7 +222,7 @@ class Agent:
             instance_name=self.name,
             agent_type=self._agent_type,
             status=AgentStatus.OK if connected and not trouble else AgentStatus.WARNING,
-            description=f"{description} {trouble}" if trouble else description,
+            description=f"{description.removesuffix('.')}; {trouble}" if trouble else description,
             mq_connected=connected,
             pid=os.getpid(),
             hostname=socket.gethostname(),

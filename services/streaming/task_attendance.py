@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 
 #: Failures in a row from which on they count as trouble.
 _TROUBLE = 3
+#: Runs in trouble that a sign of life names.
+_NAMED = 3
 #: What takes long, and may be under way for a run.
 _SUBMIT, _LOOK_AT = "submit the task", "look at the task"
 
@@ -131,7 +133,10 @@ class TaskAttendance:
     @property
     def trouble(self) -> str | None:
         """What keeps runs waiting, or failed last; from any thread."""
-        return "; ".join(list(self._waits.values())) or self._ends.failure
+        waits = list(self._waits.values())
+        # While PanDA is away, all of them wait, mostly for the same reason.
+        more = [f"{len(waits) - _NAMED} more wait"] if len(waits) > _NAMED else []
+        return "; ".join([*waits[:_NAMED], *more]) or self._ends.failure
 
     def hear(self, run_id: str, *, ready: bool) -> None:
         """Note that there is news of a run; `ready`: that it may be tried again

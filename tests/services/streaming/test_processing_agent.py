@@ -439,6 +439,16 @@ def test_submission_is_tried_again_with_patience(world: World) -> None:
     assert world.agent.facts().trouble is None
 
 
+def test_of_many_runs_that_wait_it_names_a_few(world: World) -> None:
+    world.agent.receive([stf_ready(run_id=f"{100010 + number}") for number in range(50)])
+    world.executor.fails = TemporarilyUnavailable("PanDA is away")
+    for _ in range(3):
+        world.advance(60)
+    trouble = world.agent.facts().trouble or ""
+    assert trouble.count("PanDA is away") == 3
+    assert trouble.endswith("47 more wait")
+
+
 @pytest.mark.parametrize(
     "error",
     [InvalidMessage("no such site"), TemporarilyUnavailable("PanDA fails")],
