@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["LOG_NAME", "PayloadStopped", "StopSignal", "kill_leftovers", "run_payload"]
 
+import errno
 import logging
 import os
 import select
@@ -109,7 +110,7 @@ def run_payload(
                 start_new_session=True,
             )
         except OSError as error:
-            return f"the payload cannot be started: {error}"
+            return _why_not_started(command[0], error)
         finally:
             os.close(theirs)
         os.set_blocking(ours, False)
@@ -117,6 +118,16 @@ def run_payload(
             return _wait(process, ours, log, timeout, stop)
     finally:
         os.close(ours)
+
+
+def _why_not_started(program: str, error: OSError) -> str:
+    hint = ""
+    if error.errno == errno.ENOEXEC:
+        hint = "; a script begins with #! and its interpreter"
+    elif error.errno == errno.ENOENT and Path(program).exists():
+        # The system names the script, which is there.
+        hint = "; it is there, but not the interpreter that its first line names"
+    return f"the payload cannot be started: {error}{hint}"
 
 
 def _wait(

@@ -181,7 +181,7 @@ class PayloadRunner:
             stop=self._stop,
         )
         try:
-            if not work.is_dir():
+            if work.is_symlink() or not work.is_dir():
                 return failure or "the payload removed the directory in which it worked"
             # A directory that may not be written to cannot be moved.
             work.chmod(work.stat().st_mode | stat.S_IRWXU)

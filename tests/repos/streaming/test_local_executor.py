@@ -108,7 +108,7 @@ def test_what_a_payload_knows(place: Place) -> None:
     assert not (place.outputs / ".work").exists()
 
 
-def test_failures_are_tried_again_then_reported(place: Place) -> None:
+def test_failures_are_tried_again_then_reported(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     place.dataset.attach(1, 2)
     place.dataset.open = False
     executor = place.executor(
@@ -122,6 +122,11 @@ def test_failures_are_tried_again_then_reported(place: Place) -> None:
     assert (second.status, second.attempts, second.error) == ("failed", 2, "the payload ended with 3")
     assert second.failed
     assert place.names() == [FIRST]
+    told = [record for record in caplog.records if "the payload ended with 3" in record.getMessage()]
+    assert [record.levelname for record in told].count("ERROR") == 1
+    # By what the monitor finds them.
+    labels = {(vars(record).get("run_id"), vars(record).get("execution_id")) for record in told}
+    assert labels == {(TASK.run_id, TASK.execution_id)}
     assert (place.outputs / FIRST / "job.log").read_text() == "attempt 2\n"
     assert (place.outputs / ".failed" / "swf.100010.000002.stf" / "job.log").read_text() == "attempt 2\n"
 
@@ -212,6 +217,7 @@ def test_a_payload_that_says_too_much(place: Place, monkeypatch: pytest.MonkeyPa
     [
         ("sh -c 'rm -r \"$SWF_OUTPUT_DIRECTORY\"'", "the payload removed the directory in which it worked"),
         ("sh -c 'cd ..; rm -r $SWF_STF_NAME; touch $SWF_STF_NAME'", "the payload removed the directory"),
+        ("sh -c 'cd ..; rm -r $SWF_STF_NAME; ln -s / $SWF_STF_NAME'", "the payload removed the directory"),
         ("sh -c 'kill -40 $$'", "the payload was killed by signal 40"),
         ("sh -c 'kill -SEGV $$'", "the payload was killed by SIGSEGV"),
     ],
@@ -225,6 +231,25 @@ def test_payloads_that_end_oddly(place: Place, payload: str, error: str) -> None
     (job,) = all_jobs(executor, task_id)
     assert job.attempts == 2
     assert (job.error or "").startswith(error)
+
+
+@pytest.mark.parametrize(
+    ("script", "hint"),
+    [
+        ("echo no shebang", "a script begins with #!"),
+        ("#!/no/such/shell\n", "it is there, but not the interp"),
+    ],
+)
+def test_a_script_that_the_system_does_not_start_is_explained(tmp_path: Path, script: str, hint: str) -> None:
+    program = tmp_path / "payload"
+    program.write_text(script)
+    program.chmod(0o755)
+    stop = payload_process.StopSignal()
+    error = payload_process.run_payload(
+        [str(program)], directory=tmp_path, environment={}, timeout=60.0, stop=stop
+    )
+    stop.close()
+    assert hint in (error or "")
 
 
 def test_a_timeout_longer_than_the_system_can_wait(place: Place) -> None:
