@@ -10,15 +10,18 @@ __all__ = ["PREFIX", "create_mcp_server", "http_application"]
 
 import hmac
 from collections.abc import Callable
+from difflib import get_close_matches
 from importlib import metadata
 from typing import Annotated, Any
 
 from mcp.server import MCPServer
 from mcp.server.auth.middleware.bearer_auth import BearerAuthBackend, RequireAuthMiddleware
 from mcp.server.auth.provider import AccessToken
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
-from pydantic import Field
+from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -211,11 +214,38 @@ def create_mcp_server(queries: WorkflowQueries) -> MCPServer[Any]:
     )
 
 
+class _PlainTool(Tool):
+    """A tool that says in plain words which arguments are wrong, and which
+    there are: who asks can mend it at once.
+    """
+
+    async def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the tool."""
+        try:
+            return await super().run(*args, **kwargs)
+        except ToolError as error:
+            if not isinstance(error.__cause__, ValidationError):
+                raise
+            said = {str(fault["loc"][:1]): self._said(fault) for fault in error.__cause__.errors()}
+            known = ", ".join(self.parameters["properties"])
+            text = f"{self.name}: {'; '.join(said.values())}. Its arguments are: {known}."
+            raise ToolError(text) from error.__cause__
+
+    def _said(self, fault: ErrorDetails) -> str:
+        name = fault["loc"][0] if fault["loc"] else "arguments"
+        if fault["type"] == "extra_forbidden":
+            near = get_close_matches(str(name), self.parameters["properties"], 1)
+            return f"there is no argument {name}{f' (is it {near[0]}?)' if near else ''}"
+        if fault["type"] == "missing":
+            return f"{name} is needed"
+        return f"{name} cannot be {fault['input']!r:.100} ({fault['msg']})"
+
+
 def _tool(function: Callable[..., Answer], name: str) -> Tool:
     # The docstring's line breaks are those of the source.
     description = " ".join((function.__doc__ or "").split())
     look_only = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
-    tool = Tool.from_function(function, name=name, description=description, annotations=look_only)
+    tool = _PlainTool.from_function(function, name=name, description=description, annotations=look_only)
     # A filter with its name misspelt would otherwise be no filter, unnoticed.
     arguments = tool.fn_metadata.arg_model
     arguments.model_config["extra"] = "forbid"

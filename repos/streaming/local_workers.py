@@ -108,7 +108,7 @@ class LocalWorkers:
                 continue
             except Exception as unexpected:
                 # A worker that ended would be missed by all tasks to come.
-                _log.exception("Job %d on %s fails.", job.id, job.filename)
+                _log.exception("Job %d on %s fails.", job.id, job.filename, extra=_labels(task))
                 error = f"{type(unexpected).__name__}: {unexpected}"
             self._judge(task, replace(job, attempts=job.attempts + 1, ended=datetime.now(UTC), error=error))
 
@@ -120,11 +120,18 @@ class LocalWorkers:
             _log.warning(
                 "%s of task %d failed, attempt %d of %d: %s",
                 *(job.filename, task.id, job.attempts, self._attempts, job.error),
+                extra=_labels(task),
             )
             again = replace(job, status=WAITING)
             # In this order: the next attempt has the last word.
             self._changed.put(again)
             self._failed.put((time.monotonic() + _RETRY * job.attempts, task, again))
         else:
-            _log.error("%s of task %d failed: %s", job.filename, task.id, job.error)
+            said = "%s of task %d failed: %s"
+            _log.error(said, job.filename, task.id, job.error, extra=_labels(task))
             self._changed.put(replace(job, status=FAILED))
+
+
+def _labels(task: LocalTask) -> dict[str, str | None]:
+    """Return what a line of the log about a task is found by."""
+    return {"run_id": task.spec.run_id, "execution_id": task.spec.execution_id}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["Window", "bounded", "database_number", "database_text", "log_level", "read_time"]
+__all__ = ["Window", "bounded", "database_number", "database_text", "file_status", "log_level", "read_time"]
 
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from models.errors import InvalidMessage
+from models.streaming.monitoring import StfStatus
 from models.streaming.strict_json import storable_text
 
 #: Numbers beyond this are in no database (64-bit integers).
@@ -73,6 +74,22 @@ def database_number(name: str, value: int | None) -> int | None:
     if value is not None and not 0 <= value <= _MAX_NUMBER:
         raise InvalidMessage(f"{name}: there can be no {value}")
     return value
+
+
+def file_status(text: str | None) -> str | None:
+    """Read the status of STF files.
+
+    Raises
+    ------
+    models.errors.InvalidMessage
+        Raised if there is no such status.
+    """
+    if not text:
+        return None
+    status = text.strip().lower()
+    if status not in [*StfStatus]:
+        raise InvalidMessage(f"status: there is no {text!r}; take one of {', '.join(StfStatus)}")
+    return status
 
 
 def database_text(text: str | None) -> str | None:

@@ -14,6 +14,8 @@ Answer = dict[str, Any]
 
 #: How much of a message a list shows, characters.
 _SUMMARY = 200
+#: How much of a line of the log, half of it from the beginning.
+_LINE = 4000
 
 _FILE_FIELDS = (
     "file_id",
@@ -57,8 +59,13 @@ def file_item(row: Row) -> Answer:
 
 
 def log_item(row: Row) -> Answer:
-    """Return a line of the log."""
-    return {**_chosen(row, _LOG_FIELDS), "level": row["levelname"]}
+    """Return a line of the log; of a very long one, beginning and end."""
+    item = {**_chosen(row, _LOG_FIELDS), "level": row["levelname"]}
+    if (more := len(item["message"]) - _LINE) > 0:
+        half = _LINE // 2
+        text = item["message"]
+        item["message"] = f"{text[:half]}\n... {more} characters are left out ...\n{text[-half:]}"
+    return item
 
 
 def _chosen(row: Row, names: Sequence[str]) -> Answer:

@@ -20,7 +20,14 @@ from urllib.parse import quote
 from models.errors import InvalidMessage, PromptProcessingError
 from models.streaming.job_listing import JobQuery
 from models.streaming.strict_json import storable_text
-from services.streaming.query_arguments import Window, bounded, database_number, database_text, log_level
+from services.streaming.query_arguments import (
+    Window,
+    bounded,
+    database_number,
+    database_text,
+    file_status,
+    log_level,
+)
 from services.streaming.workflow_items import file_item, log_item, message_item, plain
 from services.streaming.workflow_records import JobSource, RecordPage, WorkflowRecords
 from services.streaming.workflow_summary import summarise_workflow
@@ -121,12 +128,13 @@ class WorkflowQueries:
 
         def ask() -> Answer:
             run = database_number("run_number", run_number)
+            wanted = file_status(status)
             window = Window.read(start_time, end_time, hours=24, named=run is not None)
 
             def listed(**more: Any) -> RecordPage:
                 return self._records().files.listed(
                     run_number=run,
-                    status=database_text(status),
+                    status=wanted,
                     machine_state=database_text(machine_state),
                     **more,
                 )

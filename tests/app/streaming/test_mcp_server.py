@@ -91,8 +91,15 @@ async def check_everything(client: Client) -> None:
     assert "there is no execution" in (await call("get_workflow_monitor", execution_id="none"))["error"]
     wrong = await client.call_tool("list_stf_files", {"run_number": "many"})
     assert wrong.is_error
+    assert "run_number cannot be 'many'" in wrong.content[0].text  # type: ignore[union-attr]
     misspelt = await client.call_tool("list_messages", {"execution": EXECUTION})
     assert misspelt.is_error
+    said = misspelt.content[0].text  # type: ignore[union-attr]
+    assert "there is no argument execution (is it execution_id?)" in said
+    assert "message_type" in said and "pydantic" not in said
+    missing = await client.call_tool("get_workflow_monitor", {})
+    assert missing.is_error
+    assert "execution_id is needed" in missing.content[0].text  # type: ignore[union-attr]
     assert all(tool.input_schema["additionalProperties"] is False for tool in listed)
 
 

@@ -210,6 +210,23 @@ def test_what_was_wrong_with_the_question_is_said(
 def test_levels_and_runs_that_there_cannot_be(queries: WorkflowQueries) -> None:
     assert "DEBUG, INFO" in queries.logs(level="loud")["error"]
     assert "run_number" in queries.stf_files(run_number=2**63)["error"]
+
+
+def test_a_status_that_no_file_has_is_told_from_one_that_none_has_now(queries: WorkflowQueries) -> None:
+    assert "registered, processing, processed, failed" in queries.stf_files(status="finished")["error"]
+    assert queries.stf_files(status="failed")["items"] == []
+    assert queries.stf_files(status=" Processed")["total_count"] == 2
+    assert queries.stf_files(status="")["total_count"] == 3
+
+
+def test_of_a_very_long_line_beginning_and_end_are_shown(
+    world: MonitorWorld, queries: WorkflowQueries
+) -> None:
+    world.log("began\n" + "x" * 100_000 + "\nValueError: at last")
+    (line,) = queries.logs(search="at last")["items"]
+    assert len(line["message"]) < 5000
+    assert line["message"].startswith("began") and line["message"].endswith("ValueError: at last")
+    assert "characters are left out" in line["message"]
     assert queries.logs(level=2**80)["items"] == []
 
 
@@ -220,7 +237,7 @@ def test_text_that_no_database_takes_is_nobody(world: MonitorWorld, text: str) -
     assert "there is no execution" in queries.workflow_monitor(text)["error"]
     assert queries.messages(namespace=text, execution_id=text, agent=text)["items"] == []
     assert queries.messages(message_type=text)["items"] == []
-    assert queries.stf_files(run_number=RUN, status=text, machine_state=text)["items"] == []
+    assert queries.stf_files(run_number=RUN, machine_state=text)["items"] == []
     assert queries.logs(app_name=text, instance_name=text, search=text)["items"] == []
     assert queries.jobs(status=text, username=text, site=text)["jobs"] == []
     assert queries.jobs(username=text)["jobs"] == []
