@@ -24,6 +24,9 @@ from repos.streaming.stomp_transport import BrokerTls, SocketTransport, tls_cont
 #: What brokers say of a message that is at fault itself: ActiveMQ's limits,
 #: Artemis's.
 _TOO_LARGE = ("exceeded", "too large", "too big")
+#: Intervals of heart-beats that a broker may be silent. ActiveMQ looks once in
+#: each whether it has sent anything since it looked last, so two are usual.
+_SILENCE = 2.5
 
 
 @dataclass(frozen=True)
@@ -252,7 +255,13 @@ class _Protocol(BaseConnection, Protocol12):
     def __init__(self, transport: SocketTransport, heart_beat: int) -> None:
         BaseConnection.__init__(self, transport)
         # Without length a broker takes a body for text.
-        Protocol12.__init__(self, transport, (heart_beat, heart_beat), auto_content_length=False)
+        Protocol12.__init__(
+            self,
+            transport,
+            (heart_beat, heart_beat),
+            auto_content_length=False,
+            heart_beat_receive_scale=_SILENCE,
+        )
         self.version = "1.1,1.2"
 
     @property

@@ -263,6 +263,18 @@ def test_heart_beats_are_sent_twice_as_often_as_promised(fake: FakeBroker) -> No
     connection.close("")
 
 
+def test_a_broker_may_be_silent_for_two_intervals(fake: FakeBroker) -> None:
+    """After a message, ActiveMQ lets one interval pass without a heart-beat."""
+
+    def script(peer: Peer) -> None:
+        peer.read()
+        peer.write(b"CONNECTED\nversion:1.2\nheart-beat:60000,0\n\n\0")
+
+    connection = opened(fake.run(script, heart_beat=30.0))
+    assert connection._protocol.receive_sleep == 150.0
+    connection.close("")
+
+
 def test_heart_beats_go_on_while_a_receiver_takes_its_time(fake: FakeBroker) -> None:
     go, acknowledged = threading.Event(), queue.Queue[str]()
 

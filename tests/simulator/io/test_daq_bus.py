@@ -214,6 +214,20 @@ def test_a_lost_connection_is_noticed_without_traffic(
 
 
 @pytest.mark.servers
+def test_heart_beats_are_as_activemq_counts_them(activemq: ActiveMQServer) -> None:
+    """It looks once in an interval whether anything came or went: it may miss a
+    heart-beat that comes just in time, and after a message it leaves one out.
+    """
+    with started(bus := StompDaqBus(address(activemq))):
+        until(lambda: bus.connected)
+        assert bus._link is not None
+        connection = bus._link._connection
+        assert connection.heartbeats == (10_000, 10_000)
+        assert connection.send_sleep == 5.0
+        assert connection.receive_sleep == 25.0
+
+
+@pytest.mark.servers
 def test_a_wrong_password_is_told(activemq: ActiveMQServer, caplog: pytest.LogCaptureFixture) -> None:
     wrong = BrokerAddress(**{**vars(address(activemq)), "password": "wrong"})
     bus = StompDaqBus(wrong, back_off=(0.1, 0.3))
