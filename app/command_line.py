@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["FAILED", "MISUSED", "run"]
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -57,6 +58,9 @@ def _have_standard_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w"))
+    # What a terminal has no character for is written by its number, and stops nothing.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _drop_output() -> None:

@@ -30,15 +30,23 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Names of options are whole on narrow terminals, too.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+#: Width of lines that nobody breaks.
+_WHOLE_LINES = 100_000
 #: Where to look, and whose runs.
 _Directory = Annotated[
     str | None,
-    typer.Option(help="Where everything is kept; by default PP_TESTBED_DIRECTORY, else testbed-out."),
+    typer.Option(
+        metavar="DIR", help="Where everything is kept; by default PP_TESTBED_DIRECTORY, else testbed-out."
+    ),
 ]
-_Namespace = Annotated[str | None, typer.Option(help="Namespace, instead of that of the testbed's file.")]
+_Namespace = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Namespace, instead of that of the testbed's file.")
+]
 
 
 class BusKind(StrEnum):
@@ -82,25 +90,28 @@ def run(
         ),
     ] = None,
     stf_count: Annotated[
-        int | None, typer.Option(min=0, help="STF files in each physics period; 0: as long as it lasts.")
+        int | None,
+        typer.Option(metavar="N", min=0, help="STF files in each physics period; 0: as long as it lasts."),
     ] = None,
     physics_period_count: Annotated[
-        int | None, typer.Option(min=0, help="Physics periods; 0: until the run is stopped.")
+        int | None, typer.Option(metavar="N", min=0, help="Physics periods; 0: until the run is stopped.")
     ] = None,
     physics_period_duration: Annotated[
-        float | None, typer.Option(min=0, help="Seconds of a period without --stf-count.")
+        float | None, typer.Option(metavar="S", min=0, help="Seconds of a period without --stf-count.")
     ] = None,
     stf_interval: Annotated[
-        float | None, typer.Option(min=0, help="Seconds between the end of a file and the next.")
+        float | None, typer.Option(metavar="S", min=0, help="Seconds between the end of a file and the next.")
     ] = None,
     duration: Annotated[
-        float | None, typer.Option(min=0, help="Simulated seconds after which the run is ended.")
+        float | None, typer.Option(metavar="S", min=0, help="Simulated seconds after which the run is ended.")
     ] = None,
     payload: Annotated[
-        str | None, typer.Option(help="Command that processes each file, instead of PP_PAYLOAD.")
+        str | None,
+        typer.Option(metavar="CMD", help="Command that processes each file, instead of PP_PAYLOAD."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Payloads at once, instead of PP_PAYLOAD_WORKERS.")
+        int | None,
+        typer.Option(metavar="N", min=1, max=1024, help="Payloads at once, instead of PP_PAYLOAD_WORKERS."),
     ] = None,
     namespace: _Namespace = None,
     directory: _Directory = None,
@@ -112,9 +123,11 @@ def run(
         bool, typer.Option("--use-running", help="Over a broker: use agents that run already.")
     ] = False,
     timeout: Annotated[
-        float, typer.Option(min=0, help="Seconds after which the run is stopped; 0: never.")
+        float, typer.Option(metavar="S", min=0, help="Seconds after which the run is stopped; 0: never.")
     ] = 0.0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures to this file.")
+    ] = None,
 ) -> None:
     """Run a workflow, and wait until all of it is processed.
 
@@ -131,7 +144,7 @@ def run(
 
       testbed run prompt_processing --no-realtime --stf-count 1000 --workers 4
 
-      testbed run workflows/mine.toml --payload './reconstruct.sh' --json figures.json
+      testbed run workflows/mine.toml --payload ./reconstruct.sh --json out.json
 
       ACTIVEMQ_HOST=broker.example.org testbed run prompt_processing --detach
     """
@@ -158,7 +171,7 @@ def run(
     if json_file is not None:
         _check_writable(json_file)
     # Whoever stops reading does not stop the run.
-    console = Console(file=cast("TextIO", LastingOutput(sys.stdout)))
+    console = _console(cast("TextIO", LastingOutput(sys.stdout)))
     stops = StopRequests()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stops.take)
@@ -183,7 +196,7 @@ def run(
         )
     if summary is None:
         return
-    console.print(summary_tree(summary), highlight=False)
+    console.print(summary_tree(summary, ascii_only=console.options.ascii_only), highlight=False)
     for fault in summary.faults:
         console.print(f"Fault: {fault}", style="bold red", markup=False, highlight=False)
     if summary.faults and not over_broker:
@@ -204,7 +217,9 @@ def run(
 def stop(
     *,
     namespace: _Namespace = None,
-    execution: Annotated[str | None, typer.Option(help="Only this execution; over a broker.")] = None,
+    execution: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only this execution; over a broker.")
+    ] = None,
     agents: Annotated[
         bool, typer.Option("--agents", help="Over a broker: end the agents under supervisord, too.")
     ] = False,
@@ -222,7 +237,7 @@ def stop(
       ACTIVEMQ_HOST=broker.example.org testbed stop --namespace alice --agents
     """
     settings = _settings(directory)
-    console = Console()
+    console = _console()
     if _over_broker(bus, settings):
         # What goes wrong is in the error, once.
         logging.getLogger().addHandler(logging.NullHandler())
@@ -258,10 +273,12 @@ def status(
     *,
     namespace: _Namespace = None,
     directory: _Directory = None,
-    limit: Annotated[int, typer.Option(min=1, help="Executions to show.")] = 5,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Executions to show.")] = 5,
     json_wanted: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show executions, runs, tasks and agents, as the monitor knows them.
+    """Show executions, runs, tasks and agents.
+
+    They are shown as the monitor knows them.
 
     For example:
 
@@ -272,13 +289,21 @@ def status(
     from app.streaming.testbed_status import print_status
 
     print_status(
-        _settings(directory), namespace=namespace, limit=limit, json_wanted=json_wanted, console=Console()
+        _settings(directory), namespace=namespace, limit=limit, json_wanted=json_wanted, console=_console()
     )
 
 
 def main() -> None:
     """Run the command line; the console script."""
     run_command(app)
+
+
+def _console(stream: TextIO | None = None) -> Console:
+    """Return a console that breaks lines for people only: programs read them whole."""
+    console = Console(file=stream)
+    if not console.is_terminal:
+        console.width = _WHOLE_LINES
+    return console
 
 
 def _over_broker(bus: BusKind | None, settings: StreamingSettings) -> bool:

@@ -18,34 +18,42 @@ def daq(
     ] = None,
     workflow_config: Annotated[
         str | None,
-        typer.Option(help="Its configuration: a name or a path. Default: WORKFLOW_default."),
+        typer.Option(metavar="NAME", help="Its configuration: a name or a path. Default: WORKFLOW_default."),
     ] = None,
     duration: Annotated[
-        float | None, typer.Option(min=0, help="End the run after so many simulated seconds; 0: do not.")
+        float | None,
+        typer.Option(metavar="S", min=0, help="End the run after so many simulated seconds; 0: do not."),
     ] = None,
     stf_count: Annotated[
         int | None,
-        typer.Option(min=0, help="Files in each physics period; 0: what fits into its duration."),
+        typer.Option(
+            metavar="N", min=0, help="Files in each physics period; 0: what fits into its duration."
+        ),
     ] = None,
     physics_period_count: Annotated[
-        int | None, typer.Option(min=0, help="Physics periods; 0: until the run is stopped.")
+        int | None, typer.Option(metavar="N", min=0, help="Physics periods; 0: until the run is stopped.")
     ] = None,
     physics_period_duration: Annotated[
-        float | None, typer.Option(min=0, help="Seconds of a period whose files are not counted.")
+        float | None,
+        typer.Option(metavar="S", min=0, help="Seconds of a period whose files are not counted."),
     ] = None,
     stf_interval: Annotated[
-        float | None, typer.Option(min=0, help="Seconds between the end of a file and the next.")
+        float | None, typer.Option(metavar="S", min=0, help="Seconds between the end of a file and the next.")
     ] = None,
     realtime: Annotated[
         bool | None,
         typer.Option("--realtime/--no-realtime", help="A simulated second lasts a second, or no time."),
     ] = None,
     testbed_config: Annotated[
-        str | None, typer.Option(help="The testbed's file, instead of what SWF_TESTBED_CONFIG names.")
+        str | None,
+        typer.Option(metavar="FILE", help="The testbed's file, instead of what SWF_TESTBED_CONFIG names."),
     ] = None,
     directory: Annotated[
         Path | None,
-        typer.Option(help="Where it keeps what it needs to go on with a run; default: PP_TESTBED_DIRECTORY."),
+        typer.Option(
+            metavar="DIR",
+            help="Where it keeps what it needs to go on with a run; default: PP_TESTBED_DIRECTORY.",
+        ),
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Log more.")] = False,
 ) -> None:

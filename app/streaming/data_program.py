@@ -21,6 +21,8 @@ def main() -> None:
     app = typer.Typer(
         add_completion=False,
         pretty_exceptions_enable=False,
+        # Names of options are whole on narrow terminals, too.
+        rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.command()(_data_agent)

@@ -127,7 +127,11 @@ class EmbeddedTestbed:
         ]
         self._runner = DaqRunner(
             bus=LocalDaqBus(self._broker.connect("daq")),
-            monitor=EmbeddedDaqMonitor(self._store, before_execution=self._note_execution),
+            monitor=EmbeddedDaqMonitor(
+                self._store,
+                before_execution=lambda execution_id: self._traces.note(execution_id=execution_id),
+                before_agent=lambda name: self._traces.note(agents=[name, *self._agent_names]),
+            ),
             namespace=namespace,
             user=self._user,
             on_message=self._see,
@@ -145,7 +149,7 @@ class EmbeddedTestbed:
         # Without it the run would be waited for.
         self._catalogue.is_open(DatasetId(DEFAULT_SCOPE, dataset_name("0")))
         self._traces.settle(self._store)
-        self._traces.note(namespace=self._workflow.namespace, agents=[agent.name for agent in self._agents])
+        self._traces.note(namespace=self._workflow.namespace, agents=self._agent_names)
         self._recorder.start()
         self._ends.callback(self._recorder.stop, _PATIENCE)
         self._monitor_bus.start()
@@ -229,7 +233,7 @@ class EmbeddedTestbed:
         return replace(
             standing,
             messages=Counter(str(body["msg_type"]) for body in bodies),
-            agents=(self._runner.name, *(agent.name for agent in self._agents)),
+            agents=(self._runner.name, *self._agent_names),
             dataset_files=len(files),
         )
 
@@ -256,9 +260,9 @@ class EmbeddedTestbed:
         except TemporarilyUnavailable as error:
             _log.error("The monitor does not hear what is over: %s", error)
 
-    def _note_execution(self, execution_id: str) -> None:
-        agents = [self._runner.name, *(agent.name for agent in self._agents)]
-        self._traces.note(agents=agents, execution_id=execution_id)
+    @property
+    def _agent_names(self) -> list[str]:
+        return [agent.name for agent in self._agents]
 
     def _see(self, message: Message) -> None:
         self._run_id = self._run_id or getattr(message, "run_id", None)

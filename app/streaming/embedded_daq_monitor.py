@@ -27,13 +27,21 @@ class EmbeddedDaqMonitor:
     store : `repos.streaming.monitor_store.MonitorStore`
     before_execution : callable, optional
         Is told the id of an execution before that is registered.
+    before_agent : callable, optional
+        Is told the name of an agent before its first sign of life is kept.
     """
 
     def __init__(
-        self, store: MonitorStore, *, before_execution: Callable[[str], None] = lambda _: None
+        self,
+        store: MonitorStore,
+        *,
+        before_execution: Callable[[str], None] = lambda _: None,
+        before_agent: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._before_execution = before_execution
+        self._before_agent = before_agent
+        self._reported: set[str] = set()
         self._monitor = EmbeddedMonitor(store)
 
     def next_agent_id(self) -> int:
@@ -123,6 +131,9 @@ class EmbeddedDaqMonitor:
 
     def report(self, report: AgentReport) -> None:
         """Take a sign of life."""
+        if report.instance_name not in self._reported:
+            self._before_agent(report.instance_name)
+            self._reported.add(report.instance_name)
         self._monitor.report(report)
 
     def is_served(self, namespace: str, *, besides: str) -> bool:

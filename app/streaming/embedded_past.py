@@ -7,6 +7,7 @@ from __future__ import annotations
 __all__ = ["Traces"]
 
 import logging
+import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +47,7 @@ class Traces:
     def __init__(self, directory: Path) -> None:
         self._path = directory / _FILE
         self._present = _Present()
+        self._noting = threading.Lock()
 
     def note(
         self,
@@ -62,17 +64,19 @@ class Traces:
             Raised if it cannot be written.
         """
         new = {"namespace": namespace, "agents": agents and tuple(agents), "execution_id": execution_id}
-        self._present = self._present.model_copy(
-            update={name: value for name, value in new.items() if value is not None}
-        )
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            # Whole whenever the process dies.
-            fresh = self._path.with_suffix(".new")
-            fresh.write_text(self._present.model_dump_json())
-            fresh.replace(self._path)
-        except OSError as error:
-            raise TemporarilyUnavailable(f"{self._path} cannot be written: {error}") from error
+        # The data acquisition has a thread that gives signs of life.
+        with self._noting:
+            self._present = self._present.model_copy(
+                update={name: value for name, value in new.items() if value is not None}
+            )
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                # Whole whenever the process dies.
+                fresh = self._path.with_suffix(".new")
+                fresh.write_text(self._present.model_dump_json())
+                fresh.replace(self._path)
+            except OSError as error:
+                raise TemporarilyUnavailable(f"{self._path} cannot be written: {error}") from error
 
     @property
     def execution_id(self) -> str | None:

@@ -24,6 +24,9 @@ MEANINGS = {
     "run_workflow_failed": "a command could not be followed",
 }
 
+#: What has the dataset's task, by the executor.
+_SUBMITTED = {"local": "task", "panda": "PanDA"}
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -171,8 +174,16 @@ def _faults(standing: Standing, *, stopped: bool) -> list[str]:
     return faults
 
 
-def summary_tree(summary: RunSummary) -> Tree:
-    """Return the tree of the field's document, with numbers."""
+def summary_tree(summary: RunSummary, *, ascii_only: bool = False) -> Tree:
+    """Return the tree of the field's document, with numbers.
+
+    Parameters
+    ----------
+    summary : `RunSummary`
+    ascii_only : `bool`, optional
+        Whether who reads it knows no other characters.
+    """
+    arrow = "->" if ascii_only else "→"
     tree = Tree(Text(f"Run {summary.run_number or '?'} Summary:"), guide_style="")
     tree.add(Text(_duration(summary)))
     tree.add(Text(_files(summary)))
@@ -180,7 +191,7 @@ def summary_tree(summary: RunSummary) -> Tree:
     messages = tree.add("Messages:")
     for kind, count in summary.messages.items():
         times = f" (x{count})" if count > 1 else ""
-        messages.add(Text(f"{kind}{times} → {_meaning(kind, summary)}"))
+        messages.add(Text(f"{kind}{times} {arrow} {_meaning(kind, summary)}"))
     if summary.run_number is not None and not summary.messages:
         messages.add(Text("none: the monitor does not hear this bus"))
     agents = tree.add("Agents involved:")
@@ -206,13 +217,19 @@ def _files(summary: RunSummary) -> str:
 
 
 def _dataset(summary: RunSummary) -> str:
-    files = "" if summary.dataset_files is None else f", {summary.dataset_files} files"
+    count = summary.dataset_files
+    files = "" if count is None else f", {count} file{'' if count == 1 else 's'}"
     return f"{summary.dataset_status}{files}"
 
 
 def _meaning(kind: str, summary: RunSummary) -> str:
     if kind == "end_run" and summary.dataset_status == "closed":
-        return "dataset closed"
+        submitted = (
+            ""
+            if summary.task_id is None
+            else f", {_SUBMITTED.get(summary.executor, summary.executor)} submitted"
+        )
+        return f"Dataset closed{submitted}"
     return MEANINGS.get(kind, "recorded")
 
 
@@ -221,6 +238,6 @@ def _task(summary: RunSummary) -> str:
         return "No task was submitted"
     state = f" ({summary.task_state})" if summary.task_state else ""
     return (
-        f"Task {summary.task_id}{state} for the entire dataset: "
+        f"Single task submitted for entire dataset: {summary.task_id}{state}, "
         f"{summary.processed} of {summary.stf_files} files processed"
     )

@@ -83,7 +83,7 @@ def print_status(
         facts["execution_here"] = Traces(here).execution_id
         facts["agents_here"] = Traces(here).agents
     if json_wanted:
-        console.print_json(json.dumps(facts, default=str))
+        console.print_json(json.dumps(facts, default=str), ensure_ascii=True)
     else:
         _print(facts, console)
 

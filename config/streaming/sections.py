@@ -200,7 +200,7 @@ def _in_file(item: Any) -> str:
     if section == "agents" and rest:
         section = f"agents.{rest.pop(0)}"
     if not rest:
-        return f"[{section}]: {item['msg']}"
+        return f"{section}: is {item['input']!r}, and not a section; it begins with a line [{section}]"
     known = _SECTIONS[section.partition(".")[0]].model_fields
     return f"[{section}] {_of_key(item, rest[0], known)}"
 

@@ -27,6 +27,7 @@ __all__ = ["PACKAGED", "TestbedConfig", "load_testbed_config", "packaged_workflo
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ PACKAGED = Path(__file__).resolve().parent / "workflows"
 _LOCAL = Path("workflows")
 #: The testbed file where none is named.
 _TESTBED_FILE = "testbed.toml"
+#: A variable that was not replaced by its value.
+_VARIABLE = re.compile(r"\$\{?(\w+)")
 
 _Data = dict[str, Any]
 
@@ -161,7 +164,7 @@ def load_testbed_config(
 
 def packaged_workflows() -> list[str]:
     """Return the names of the workflows that come with the project."""
-    return sorted(path.stem for path in PACKAGED.glob("*.toml") if "[workflow]" in path.read_text())
+    return sorted(p.stem for p in PACKAGED.glob("*.toml") if "[workflow]" in p.read_text(encoding="utf-8"))
 
 
 def _daq_parameters(merged: Mapping[str, Any]) -> _Data:
@@ -183,7 +186,15 @@ def _namespace(merged: Mapping[str, Any], sources: Sequence[Path]) -> str:
 
 
 def _directory(text: str | None, start: Path) -> Path | None:
-    return _from(start, os.path.expandvars(text)) if text else None
+    if not text:
+        return None
+    path = os.path.expandvars(text)
+    if left := _VARIABLE.search(path):
+        raise InvalidConfiguration(
+            f"[prompt_processing] container, or SWF_PROMPT_PROCESSING_CONTAINER: {text!r}: "
+            f"the environment has no variable {left[1]}"
+        )
+    return _from(start, path)
 
 
 def _from(start: Path, text: str) -> Path:
@@ -217,7 +228,9 @@ class _Reader:
         candidates += [PACKAGED / name for name in _names(asked)]
         found = _first(candidates)
         if found is None:
-            there = sorted({*packaged_workflows(), *(path.stem for path in self.local.glob("*.toml"))})
+            there = sorted(
+                {*packaged_workflows(), *(p.stem for p in self.local.glob("*.toml") if p.is_file())}
+            )
             close = difflib.get_close_matches(asked, there, n=1)
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(there)}"
             names = ", ".join(_names(asked))
@@ -271,7 +284,7 @@ class _Reader:
     def read(self, path: Path) -> _Data:
         """Return what a file says, checked."""
         try:
-            data = tomllib.loads(path.read_text())
+            data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:
             raise InvalidConfiguration(f"{path}: cannot be read as TOML: {error}") from error
         check_file(str(path), data)

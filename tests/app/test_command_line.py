@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 
@@ -20,11 +21,12 @@ run(command)
 """
 
 
-def execute(body: str, *, shell: str = "") -> subprocess.CompletedProcess[str]:
+def execute(body: str, *, shell: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", PROGRAM.format(body=body)]
     if shell:
         command = ["sh", "-c", f'exec "$@" {shell}', "sh", *command]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    env = {**os.environ, **environment}
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=200, env=env)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,11 @@ def test_an_output_that_is_full() -> None:
         1,
         "error: the output cannot be written: No space left on device\n",
     )
+
+
+def test_an_output_without_such_characters() -> None:
+    done = execute("print('a \\u2192 b')", shell="", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "a \\u2192 b\n", "")
 
 
 def test_streams_that_were_closed_are_not_taken_by_files() -> None:

@@ -53,6 +53,19 @@ def test_help_has_examples(command: str) -> None:
     assert f"testbed {command}" in result.output.split("For example:")[1]
 
 
+def test_help_has_the_options_whole_in_a_narrow_terminal() -> None:
+    result = CliRunner().invoke(testbed.app, ["run", "--help"], env={"COLUMNS": "60"})
+    assert "--physics-period-count N" in result.output
+    assert "--physics-period-duration S" in result.output
+
+
+def test_lines_are_whole_where_there_is_no_terminal(calls: dict[str, Any], tmp_path: Path) -> None:
+    """Whoever searches them finds what belongs together."""
+    calls["answer"] = GOOD.model_copy(update={"faults": ("x" * 300,)})
+    output = CliRunner().invoke(testbed.app, ["run", "--directory", str(tmp_path)], env={"COLUMNS": "60"})
+    assert f"Fault: {'x' * 300}\n" in output.output
+
+
 def test_without_a_broker_all_is_in_this_process(calls: dict[str, Any], tmp_path: Path) -> None:
     result = invoke(
         "run", "--no-realtime", "--stf-count", "5", "--workers", "3", "--payload", "date",

@@ -77,7 +77,7 @@ class TestInOneProcess:
             "├── Dataset: swf.100010.run (closed, 3 files)",
             "├── run_imminent → agents prepared",
             "├── stf_gen (x3) → STF files generated",
-            "└── Task 1 (done) for the entire dataset: 3 of 3 files processed",
+            "└── Single task submitted for entire dataset: 1 (done), 3 of 3 files processed",
         ):
             assert line in lines
         assert any(line.startswith("├── Duration: 24.9 seconds (simulation time)") for line in lines)

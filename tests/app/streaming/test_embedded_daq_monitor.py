@@ -73,3 +73,15 @@ def test_who_serves_a_namespace(monitor: EmbeddedDaqMonitor) -> None:
     assert monitor.is_served("n", besides="")
     report("another", "DAQ_Simulator")
     assert monitor.is_served("n", besides="me")
+
+
+def test_an_agent_is_told_of_before_its_first_sign_of_life_is_kept(store: MonitorStore) -> None:
+    """Else nobody would know that it died with its process."""
+    told: list[tuple[str, int]] = []
+    monitor = EmbeddedDaqMonitor(
+        store, before_agent=lambda name: told.append((name, len(store.agents.alive("epic"))))
+    )
+    for _ in range(2):
+        monitor.report(AgentReport(instance_name="daq-1", agent_type="DAQ_Simulator", namespace="epic"))
+    assert told == [("daq-1", 0)]
+    assert [row["instance_name"] for row in store.agents.alive("epic")] == ["daq-1"]

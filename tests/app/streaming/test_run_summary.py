@@ -43,15 +43,43 @@ def test_the_tree_is_that_of_the_fields_document() -> None:
         "│   ├── run_imminent → agents prepared\n"
         "│   ├── start_run → physics phase began\n"
         "│   ├── stf_gen (x2) → STF files generated\n"
-        "│   ├── end_run → dataset closed\n"
+        "│   ├── end_run → Dataset closed, task submitted\n"
         "│   └── custom → recorded\n"
         "├── Agents involved:\n"
         "│   ├── daq_simulator-agent-alice-1\n"
         "│   └── data-agent-alice-2\n"
         "├── Local processing:\n"
-        "│   └── Task 12 (done) for the entire dataset: 2 of 2 files processed\n"
+        "│   └── Single task submitted for entire dataset: 12 (done), 2 of 2 files processed\n"
         "└── Execution: prompt_processing-alice-0001 (completed)\n"
     )
+
+
+def test_the_tree_over_panda_has_the_documents_words() -> None:
+    lines = tree_of(RunSummary.of(GOOD, executor="panda"))
+    assert "│   ├── end_run → Dataset closed, PanDA submitted" in lines
+    assert "├── PanDA:" in lines
+    assert "│   └── Single task submitted for entire dataset: 12 (done), 2 of 2 files processed" in lines
+
+
+def test_a_terminal_without_such_characters_gets_the_tree_in_ascii() -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    console = Console(file=stream, width=120)
+    console.print(summary_tree(RunSummary.of(GOOD), ascii_only=console.options.ascii_only))
+    stream.flush()
+    assert b"|   +-- run_imminent -> agents prepared\n" in raw.getvalue()
+
+
+def test_one_file_is_no_files() -> None:
+    assert "├── Dataset: swf.102363.run (closed, 1 file)" in tree_of(
+        RunSummary.of(replace(GOOD, dataset_files=1))
+    )
+
+
+def tree_of(summary: RunSummary) -> list[str]:
+    output = io.StringIO()
+    Console(file=output, width=120).print(summary_tree(summary))
+    return output.getvalue().splitlines()
 
 
 @pytest.mark.parametrize(

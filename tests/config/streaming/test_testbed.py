@@ -154,7 +154,7 @@ def test_realtime_is_read(tmp_path: Path, simulation: str, workflow: str | None,
         ("stf_count = 3\n", r"stf_count: stands outside of any section; it belongs to \[simulation\]"),
         ("[agents.stf-data]\nenable = true\n", r"\[agents.stf-data\] enable: .*did you mean enabled"),
         ("[testbed]\nnamespace = 3\n", r"\[testbed\] namespace: .*string"),
-        ("simulation = 3\n", r"\[simulation\]: .*valid dictionary"),
+        ("simulation = 3\n", r"simulation: is 3, and not a section; it begins with a line \[simulation\]"),
         ("[simulation\n", "cannot be read as TOML"),
         ("[workflow]\nincludes = ['gone.toml']\n", r"\[workflow\] includes: there is no file gone.toml"),
         ("[workflow]\nconfig = 'gone'\n", r"\[workflow\] config: there is no file gone"),
@@ -218,6 +218,24 @@ def test_the_container_is_made_absolute_once(tmp_path: Path, monkeypatch: pytest
     env = {"SWF_PROMPT_PROCESSING_CONTAINER": "$STF_PLACE/here"}
     assert load(tmp_path, env=env).container == tmp_path / "stf" / "here"
     assert load(tmp_path, env=env, parameters={"container": "/there"}).container == Path("/there")
+
+
+def test_a_container_with_a_variable_that_is_not_set_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory of that name is what nobody wants."""
+    monkeypatch.delenv("STF_PLACE", raising=False)
+    for container in ("$STF_PLACE/here", "/there/${STF_PLACE}"):
+        with pytest.raises(InvalidConfiguration, match=r"container.*no variable STF_PLACE"):
+            load(tmp_path, parameters={"container": container})
+
+
+def test_a_file_of_an_editor_that_marks_utf8_is_read(tmp_path: Path) -> None:
+    write(tmp_path, mine="")
+    (tmp_path / "workflows" / "mine.toml").write_text(
+        '[testbed]\r\nnamespace = "münster"\r\n', encoding="utf-8-sig", newline=""
+    )
+    assert load(tmp_path, "mine").namespace == "münster"
 
 
 def test_the_environment_wins_for_polling(tmp_path: Path) -> None:
