@@ -1,8 +1,12 @@
-"""Messages of the streaming workflow against the schemas in ``docs/schemas/streaming``."""
+"""Messages of the streaming workflow against the schemas in ``docs/schemas/streaming``.
+
+``message.schema.json`` has the schemas of all messages in it;
+``python -m benchmarks.streaming_schemas`` renews it after one has changed.
+"""
 
 from __future__ import annotations
 
-__all__ = ["EXAMPLES", "SCHEMAS", "faults", "schema", "validate"]
+__all__ = ["EXAMPLES", "SCHEMAS", "any_message", "faults", "schema", "validate"]
 
 import functools
 import json
@@ -12,7 +16,6 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
-from referencing import Registry, Resource
 
 SCHEMAS = Path(__file__).resolve().parents[1] / "docs" / "schemas" / "streaming"
 EXAMPLES = SCHEMAS / "examples"
@@ -23,6 +26,15 @@ def schema(name: str) -> dict[str, Any]:
     """Return a schema by the type of message, or ``stf_file``, ``message``."""
     content: dict[str, Any] = json.loads((SCHEMAS / f"{name}{_SUFFIX}").read_text())
     return content
+
+
+def any_message() -> dict[str, Any]:
+    """Return what ``message.schema.json`` has to be: the schemas that it
+    names, within itself, so that it needs no other file either.
+    """
+    content = schema("message")
+    names = [entry["$ref"].removesuffix(_SUFFIX) for entry in content["oneOf"]]
+    return {**content, "$defs": {name: schema(name) for name in names}}
 
 
 def faults(body: object, name: str | None = None) -> list[str]:
@@ -59,8 +71,8 @@ def validate(body: object, name: str | None = None) -> None:
 
 @functools.cache
 def _validator(name: str) -> Draft202012Validator:
-    # Each stands alone but `message`, which names its neighbours.
-    registry: Registry[Any] = Registry().with_resources(
-        (path.name, Resource.from_contents(json.loads(path.read_text()))) for path in SCHEMAS.glob("*.json")
-    )
-    return Draft202012Validator(schema(name), registry=registry)
+    return Draft202012Validator(schema(name))
+
+
+if __name__ == "__main__":
+    (SCHEMAS / f"message{_SUFFIX}").write_text(json.dumps(any_message(), indent=2) + "\n")
