@@ -207,7 +207,9 @@ class Executor:
         simulated: float,
         messages: Mapping[str, int],
     ) -> DaqResult:
-        record, status, end_time = keeper.record, _STATUS[ending], datetime.now(UTC)
+        record, status = keeper.record, _STATUS[ending]
+        # Whatever the clock was set to meanwhile.
+        end_time = max(datetime.now(UTC), record.start_time)
         if unsent:
             error = error or f"{unsent} messages were not sent: the bus was away"
         keeper.note(status=status, end_time=end_time)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +301,21 @@ def test_a_run_that_is_stopped_before_it_was_announced_is_over_for_the_monitor(
     monitor.wait_until(lambda: monitor.ended_runs == [100010])
     assert [status for status, _ in monitor.endings.values()] == [ExecutionStatus.TERMINATED]
     assert bus.sent == []
+
+
+def test_a_clock_that_is_set_back_has_no_execution_end_before_it_began(
+    bus: FakeBus, monitor: FakeMonitor, workflow: DaqWorkflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Earlier(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Earlier:
+            return cls.fromtimestamp(datetime.now(tz).timestamp() - 3600, tz)
+
+    monkeypatch.setattr("simulator.daq.execution.datetime", Earlier)
+    result = DaqRunner(bus=bus, monitor=monitor, namespace="test-user", user="alice").run_once(workflow)
+    execution = monitor.executions[result.execution_id]
+    assert monitor.endings[result.execution_id][1] == result.end_time == execution.start_time
+    assert result.duration == 0.0
 
 
 def test_an_observer_that_fails_ends_no_run(
