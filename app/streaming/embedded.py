@@ -197,6 +197,8 @@ class EmbeddedTestbed:
             return replace(
                 standing, execution_status=str(status), over=result is not None, waiting_for="the run"
             )
+        # Before the files: when it is over, they are as they will be.
+        task = self._tasks.task(run_id)
         counts: Counter[str] = Counter()
         handed_over = False
         for row in self._store.runs.listed(run_number=int(run_id)).items:
@@ -204,7 +206,6 @@ class EmbeddedTestbed:
             # The data agent says so last.
             handed_over = row["end_time"] is not None
         dataset = DatasetId(DEFAULT_SCOPE, result.dataset if result else dataset_name(run_id))
-        task = self._tasks.task(run_id)
         execution = self._monitor.execution(execution_id)
         standing = replace(
             standing,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -23,8 +24,12 @@ from config.streaming.settings import load_streaming_settings
 from models.errors import InvalidConfiguration, TemporarilyUnavailable
 from models.streaming.daq import DaqParameters, DaqWorkflow
 from models.streaming.monitoring import AgentReport
+from models.streaming.tasks import RunTask, TaskPhase
 from repos.streaming.database import create_streaming_engine
+from repos.streaming.monitor_rows import Page
+from repos.streaming.monitor_runs import RunStore
 from repos.streaming.monitor_store import MonitorStore
+from repos.streaming.task_store import TaskStore
 from simulator.daq.monitor import NewExecution
 from simulator.daq.registration import Registrar
 
@@ -144,6 +149,35 @@ def test_what_is_left_is_whole_whenever_the_process_dies(
     with pytest.raises(KeyboardInterrupt):
         traces.note(execution_id="w-2")
     assert Traces(tmp_path).execution_id == "w-1"
+
+
+def test_a_task_that_ends_while_it_is_looked_at(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = scene.directory / "gate"
+    look, task_of = RunStore.listed, TaskStore.task
+
+    def follows() -> bool:
+        return threading.current_thread() is threading.main_thread()
+
+    def listed(self: RunStore, **wanted: Any) -> Page:
+        page = look(self, **wanted)
+        if follows() and any(row["end_time"] for row in page.items):
+            # All are registered and none is processed; now they will be.
+            gate.touch()
+        return page
+
+    def task(self: TaskStore, run_id: str) -> RunTask | None:
+        opened = gate.exists()
+        found = task_of(self, run_id)
+        while follows() and opened and (found is None or found.phase is not TaskPhase.COMPLETE):
+            time.sleep(0.01)
+            found = task_of(self, run_id)
+        return found
+
+    monkeypatch.setattr(RunStore, "listed", listed)
+    monkeypatch.setattr(TaskStore, "task", task)
+    payload = f"sh -c 'until test -e {gate}; do sleep 0.05; done'"
+    _, summary = scene.run(env={"PP_PAYLOAD": payload})
+    assert (summary.processed, summary.faults) == (3, ())
 
 
 def test_payloads_that_fail_are_faults(scene: Scene) -> None:
