@@ -5,7 +5,8 @@ from __future__ import annotations
 __all__ = ["Conflict", "MonitorHttp", "NotSupported"]
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +16,9 @@ from models.errors import InvalidMessage, TemporarilyUnavailable
 
 #: Seconds that a request may take, as in the field.
 _TIMEOUT = 10.0
+#: Requests in a row that were not answered after which nothing is asked for so
+#: many seconds: who asks has other work to do than to wait.
+_UNANSWERED, _REST = 2, 30.0
 #: Answers that another try may change.
 _TRY_AGAIN = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 #: Characters of an answer that errors quote.
@@ -30,7 +34,8 @@ class NotSupported(InvalidMessage):
 
 
 class MonitorHttp:
-    """Asks a monitor; for any thread.
+    """Asks a monitor; for any thread. One that hangs is left alone for a while,
+    and who asks is told so at once.
 
     Parameters
     ----------
@@ -40,11 +45,21 @@ class MonitorHttp:
         Shown to it.
     transport : `httpx.BaseTransport`, optional
         Carries requests, instead of the network.
+    clock : callable, optional
+        Returns seconds.
     """
 
     def __init__(
-        self, url: str, *, token: str | None = None, transport: httpx.BaseTransport | None = None
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        transport: httpx.BaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
+        self._unanswered = 0
+        self._rests_until = float("-inf")
         headers = {"Authorization": f"Token {token}"} if token else {}
         self._client = httpx.Client(
             base_url=f"{url.rstrip('/')}/api/",
@@ -93,11 +108,22 @@ class MonitorHttp:
     def _send(
         self, method: str, path: str, *, body: Any = None, params: Mapping[str, str] | None = None
     ) -> httpx.Response:
+        if self._clock() < self._rests_until:
+            raise TemporarilyUnavailable(
+                f"the monitor, {method} {path}: it does not answer, and is not asked for {_REST:g} s"
+            )
+        unanswered = 0
         try:
             return self._client.request(method, path, json=body, params=params)
         except httpx.HTTPError as error:
+            if isinstance(error, httpx.TimeoutException):
+                unanswered = self._unanswered + 1
+            if unanswered >= _UNANSWERED:
+                self._rests_until = self._clock() + _REST
             reason = str(error) or type(error).__name__
             raise TemporarilyUnavailable(f"the monitor, {method} {path}: {reason}") from error
+        finally:
+            self._unanswered = unanswered
 
     def _read(self, response: httpx.Response, *, sent: Any = None) -> Any:
         status = response.status_code

@@ -351,6 +351,40 @@ class TestAnswers:
             with pytest.raises(TemporarilyUnavailable, match="monitor"):
                 ask()
 
+    def test_one_that_hangs_is_left_alone_for_a_while(self) -> None:
+        """Each question takes as long as may be waited for."""
+        answers: list[httpx.Response | Exception] = []
+        clock = [0.0]
+
+        def handle(_: httpx.Request) -> httpx.Response:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        transport = httpx.MockTransport(handle)
+        http = MonitorHttp("http://monitor", transport=transport, clock=lambda: clock[0])
+
+        def ask(answer: httpx.Response | Exception) -> str:
+            answers[:] = [answer]
+            try:
+                return str(http.get("x/"))
+            except TemporarilyUnavailable as error:
+                return "not asked" if answers else str(error)
+
+        good, slow = httpx.Response(200, json=1), httpx.ReadTimeout("slow")
+        # One that is slow with one question, and refused connections, cost nothing.
+        told = [ask(answer) for answer in (slow, good, slow, httpx.ConnectError("refused"), slow, slow, good)]
+        assert [text.rpartition(" ")[2] for text in told] == [
+            "slow", "1", "slow", "refused", "slow", "slow", "asked"
+        ]  # fmt: skip
+        clock[0] = 29.0
+        assert ask(good) == "not asked"
+        clock[0] = 31.0
+        assert ask(slow).endswith("slow") and ask(good) == "not asked"
+        clock[0] = 62.0
+        assert [ask(good), ask(slow)[-4:], ask(good)] == ["1", "slow", "1"]
+
     def test_what_it_refuses_is_refused(self) -> None:
         client = self.client(httpx.Response(400, json={"agent_type": ["is too long"]}))
         with pytest.raises(InvalidMessage, match="agent_type"):
