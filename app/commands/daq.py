@@ -63,8 +63,8 @@ def daq(
     /queue/workflow_control, or runs one workflow (--run-once; the options for
     parameters are for that). The broker is what ACTIVEMQ_HOST and the like
     name, the monitor what SWF_MONITOR_URL does: both are needed. SIGTERM,
-    SIGQUIT or Ctrl-C ends a run with an end_run of the files so far; SIGUSR1
-    has data taking stand still, SIGUSR2 go on.
+    SIGQUIT, SIGHUP or Ctrl-C ends a run with an end_run of the files so far;
+    SIGUSR1 has data taking stand still, SIGUSR2 go on.
 
     A run whose process was killed is gone on with when the same command is
     given again; with --run-once of another workflow, it is ended.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["agent_key", "alone", "connect_monitor", "create_agent", "run_agent"]
+__all__ = ["agent_key", "alone", "connect_monitor", "create_agent", "ending_signals", "run_agent"]
 
 import logging
 import os
@@ -138,13 +138,21 @@ def connect_monitor(settings: StreamingSettings) -> MonitorClient:
     return MonitorClient(MonitorHttp(settings.monitor_url, token=settings.api_token.get_secret_value()))
 
 
+def ending_signals() -> tuple[signal.Signals, ...]:
+    """Return the signals that end an agent: SIGTERM, SIGQUIT, SIGINT, and
+    SIGHUP unless it was begun with ``nohup``.
+    """
+    always = signal.SIGTERM, signal.SIGQUIT, signal.SIGINT
+    return always if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (*always, signal.SIGHUP)
+
+
 def run_agent(agent: Agent, settings: StreamingSettings) -> None:
-    """Run an agent until SIGTERM, SIGQUIT or SIGINT; then end it cleanly: the
+    """Run an agent until one of the `ending_signals`; then end it cleanly: the
     monitor is told, and what waits is there at the next start. What it logs
     goes to the monitor too.
     """
     told = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
+    for number in ending_signals():
         signal.signal(number, lambda _number, _frame: told.set())
     logs = None
     if settings.logs_url is not None:

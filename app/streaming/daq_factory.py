@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from app.streaming.agent_parts import ending_signals
 from config.streaming.settings import StreamingSettings
 from config.streaming.testbed import TestbedConfig, load_testbed_config
 from config.user import user_name
@@ -140,7 +141,7 @@ def build_runner(
 
 
 def run_commands(settings: StreamingSettings, *, runner: DaqRunner | None = None) -> None:
-    """Follow commands until SIGTERM, SIGQUIT or SIGINT, which end a run that
+    """Follow commands until one of the `ending_signals`, which end a run that
     is going on.
 
     Raises
@@ -159,7 +160,7 @@ def run_once(
     settings: StreamingSettings, workflow: DaqWorkflow, *, runner: DaqRunner | None = None
 ) -> DaqResult:
     """Run one workflow, or the rest of the same that a process left which
-    died; SIGTERM, SIGQUIT or SIGINT end it.
+    died; the `ending_signals` end it.
 
     Raises
     ------
@@ -178,7 +179,7 @@ def _life(runner: DaqRunner, settings: StreamingSettings) -> Iterator[None]:
     SIGUSR1 has data taking stand still, SIGUSR2 go on.
     """
     actions: dict[int, Callable[[], None]] = {
-        **dict.fromkeys((signal.SIGTERM, signal.SIGQUIT, signal.SIGINT), runner.stop),
+        **dict.fromkeys(ending_signals(), runner.stop),
         signal.SIGUSR1: lambda: runner.pause(_PAUSE),
         signal.SIGUSR2: runner.resume,
     }

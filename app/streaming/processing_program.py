@@ -48,8 +48,8 @@ def _processing_agent(
 
     Settings come from the environment and from the YAML file that
     PP_SETTINGS_FILE names; the namespace from SWF_TESTBED_CONFIG. SIGTERM,
-    SIGQUIT or Ctrl-C ends it; it may be killed at any moment and goes on
-    where it was.
+    SIGQUIT, SIGHUP or Ctrl-C ends it; it may be killed at any moment and goes
+    on where it was.
     """
     # Whoever asks for help does not wait for all this.
     import logging

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from werkzeug.serving import make_server
 
 from app.cli import build
+from app.streaming.agent_parts import ending_signals
 from app.streaming.daq_factory import load_daq_workflow, run_once
 from app.streaming.embedded_daq_monitor import EmbeddedDaqMonitor
 from app.streaming.rest.blueprint import create_rest_blueprint
@@ -304,9 +305,24 @@ def test_options_of_a_run_are_for_one_run() -> None:
     assert "--stf-count" in answer.output
 
 
-def test_signals_pause_resume_and_stop(tmp_path: Path) -> None:
+def test_a_hangup_ends_an_agent_unless_it_was_begun_with_nohup() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        for ignored, ends in ((signal.SIG_DFL, True), (signal.SIG_IGN, False)):
+            signal.signal(signal.SIGHUP, ignored)
+            assert (signal.SIGHUP in ending_signals()) is ends
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("last", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_pause_resume_and_stop(
+    tmp_path: Path, last: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whoever has these tests run with nohup.
+    monkeypatch.setattr("app.streaming.daq_factory.ending_signals", lambda: (signal.SIGTERM, signal.SIGHUP))
     bus, monitor = FakeBus(), FakeMonitor()
-    signals = {"stf_gen": signal.SIGUSR1, "pause_run": signal.SIGUSR2, "resume_run": signal.SIGTERM}
+    signals = {"stf_gen": signal.SIGUSR1, "pause_run": signal.SIGUSR2, "resume_run": last}
 
     def react(message: Message) -> None:
         if message.msg_type in signals:
@@ -320,7 +336,7 @@ def test_signals_pause_resume_and_stop(tmp_path: Path) -> None:
             container=tmp_path, stf_count=1000, broadcast_delay=0, stf_interval=0, **quick
         ),
     )
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(last)
     result = run_once(
         load_streaming_settings(env={"SWF_MONITOR_URL": ""}),
         workflow,
@@ -329,4 +345,4 @@ def test_signals_pause_resume_and_stop(tmp_path: Path) -> None:
     assert (result.status, signals) == (ExecutionStatus.TERMINATED, {})
     assert bus.bodies("pause_run")[0]["reason"] == "Paused by the operator"
     assert bus.bodies()[-1]["total_stf_files"] == result.stf_count < 1000
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(last) is before
