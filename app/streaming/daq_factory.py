@@ -66,7 +66,10 @@ def daq_workflow(config: TestbedConfig, *, container: Path = _CONTAINER) -> DaqW
     try:
         parameters = DaqParameters(**{**config.daq, "container": config.container or container})
     except ValidationError as error:
-        faults = "; ".join(item["msg"].removeprefix("Value error, ") for item in error.errors())
+        faults = "; ".join(
+            ": ".join((*map(str, item["loc"]), item["msg"].removeprefix("Value error, ")))
+            for item in error.errors()
+        )
         raise InvalidConfiguration(f"workflow {config.workflow} cannot be run: {faults}") from error
     return DaqWorkflow(
         namespace=config.namespace,

@@ -83,6 +83,10 @@ class DaqParameters(BaseModel):
     def _absolute(cls, value: Path) -> Path:
         if not value.is_absolute():
             raise ValueError("must be an absolute path")
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"must be UTF-8, as messages that name it are, not {str(value)!a}") from None
         return value
 
     @model_validator(mode="after")

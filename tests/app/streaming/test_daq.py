@@ -277,6 +277,13 @@ def test_a_key_that_is_not_known_is_named(tmp_path: Path) -> None:
         load_daq_workflow(settings_of(tmp_path), "prompt_processing", None, {"stf_cuont": 3})
 
 
+def test_a_container_that_no_message_can_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfiguration, match=r"cannot be run: container: must be UTF-8.*\\udcff"):
+        load_daq_workflow(
+            settings_of(tmp_path), "prompt_processing", None, {"container": str(tmp_path / "\udcff")}
+        )
+
+
 def test_a_run_without_files_and_end_is_refused(tmp_path: Path) -> None:
     nothing = {
         "physics_period_count": 0,
