@@ -128,8 +128,9 @@ class DataIntake:
             run = replace(run, execution_id=message.execution_id)
         if live and run.finished is None:
             run = replace(run, last_sign=now)
-        if isinstance(message, RunImminent) and not run.announced:
-            return self._announce(run, message)
+        if isinstance(message, RunImminent):
+            run = _check_execution(run, message)
+            return run if run.announced else self._announce(run, message)
         if isinstance(message, EndRun):
             return self._end(run, message)
         if isinstance(message, PauseRun | ResumeRun):
@@ -209,6 +210,23 @@ class DataIntake:
                         run = replace(run, note=f"{run.note}; {said}" if run.note else said)
             runs[run_id] = run
         return new, corrected
+
+
+def _check_execution(run: DataRun, message: RunImminent) -> DataRun:
+    """Say so if a run's number is given to another execution: somebody counts
+    from the beginning.
+    """
+    if message.execution_id in (None, run.execution_id):
+        return run
+    state = "is closed" if run.closed else "is in hand"
+    said = (
+        f"run_imminent names the execution {message.execution_id}, but run {run.run_id} is that of "
+        f"{run.execution_id}, and its dataset {run.scope}:{run.dataset} {state}: was the number given twice?"
+    )
+    if said in (run.note or ""):
+        return run
+    _log.error("Run %s: %s", run.run_id, said, extra=labels(run))
+    return replace(run, note=f"{run.note}; {said}" if run.note else said)
 
 
 def _plain_name(message: StfGen) -> str:

@@ -312,6 +312,21 @@ def test_a_late_file_is_said_and_kept(world: DataWorld, caplog: pytest.LogCaptur
     assert NAMES[2] in (world.run(RUN).note or "")
 
 
+def test_a_number_of_a_run_that_is_given_twice(world: DataWorld, caplog: pytest.LogCaptureFixture) -> None:
+    """By a monitor whose database was made anew."""
+    world.agent.receive(world.announce(RUN, 2))
+    world.work()
+    world.agent.receive([world.imminent(RUN)])
+    assert not errors(caplog)
+    again = [m.model_copy(update={"execution_id": "other-0001"}) for m in world.announce(RUN, 2)]
+    world.agent.receive(again)
+    world.agent.receive(again)
+    world.work()
+    assert errors(caplog).count("names the execution other-0001, but run 102363 is that of") == 1
+    assert "is closed" in (world.run(RUN).note or "")
+    assert world.dataset(RUN) == NAMES[:2]
+
+
 def test_more_files_than_end_run_tells(world: DataWorld) -> None:
     world.agent.receive([*world.announce(RUN, 3)[:-1], world.end(RUN, 2)])
     world.work()
