@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["BrokerLink", "linked"]
 
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ class BrokerLink:
     """
 
     def __init__(self, settings: StreamingSettings) -> None:
+        self._monitor_url = settings.monitor_url
         http = MonitorHttp(str(settings.monitor_url), token=settings.api_token.get_secret_value())
         self.monitor = MonitorClient(http)
         self.overview: Overview = HttpOverview(http)
@@ -104,16 +106,41 @@ class BrokerLink:
             )
 
     def _runners(self) -> list[Mapping[str, Any]]:
+        try:
+            rows = self.overview.agents()
+        except TemporarilyUnavailable as error:
+            raise TemporarilyUnavailable(
+                f"{error}. Asked at {self._monitor_url}, as SWF_MONITOR_URL says; "
+                "`prompt-processing monitor` starts one"
+            ) from error
         return [
             row
-            for row in self.overview.agents()
-            if row.get("agent_type") == DAQ_TYPE and row.get("status") != AgentStatus.EXITED
+            for row in rows
+            if row.get("agent_type") == DAQ_TYPE
+            and row.get("status") != AgentStatus.EXITED
+            # The monitor takes minutes to know of one that was killed.
+            and not _died_here(row)
         ]
 
     def close(self) -> None:
         """Let go of both."""
         self._bus.stop(_CONNECT)
         self.monitor.close()
+
+
+def _died_here(row: Mapping[str, Any]) -> bool:
+    """Say whether an agent was a process of this machine, and is none any more."""
+    process = row.get("pid")
+    if not process or row.get("hostname") != socket.gethostname():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError, OverflowError):
+        # Somebody else's, or no number of a process here.
+        return False
+    return False
 
 
 @contextmanager

@@ -129,7 +129,9 @@ def _show(
         "STFs registered": standing.registered,
         "STFs processed": standing.processed,
     }
-    for what, done in numbers.items():
+    for what, now in numbers.items():
+        # A file that gets another status while files are counted is counted twice.
+        done = min(max(now, shown.get(what, (0, 0))[0]), total)
         if total and shown.get(what) != (done, total):
             shown[what] = done, total
             report(what, done, total)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
 import time
 from typing import Any, cast
 
@@ -43,10 +45,32 @@ def test_one_that_is_idle_will_do(rows: tuple[dict[str, Any], ...]) -> None:
     link(*rows).check_idle("epic")
 
 
+def test_a_runner_that_was_killed_here_is_not_taken_for_one_that_is_idle() -> None:
+    """Its last sign of life says so for minutes."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    here = {"hostname": socket.gethostname(), "pid": process.pid}
+    with pytest.raises(TemporarilyUnavailable, match="a is busy"):
+        link(BUSY, {**IDLE, **here}).check_idle("epic")
+    for row in ({**IDLE, **here, "hostname": "elsewhere"}, {**IDLE, **here, "pid": os.getpid()}, IDLE):
+        link(BUSY, row).check_idle("epic")
+    with pytest.raises(TemporarilyUnavailable, match="served: none"):
+        link({**IDLE, **here}).check_served("epic")
+
+
 def test_who_serves_which_namespace() -> None:
     link(IDLE).check_served("epic")
     with pytest.raises(TemporarilyUnavailable, match=r"served: epic \(by b\)"):
         link(IDLE).check_served("other")
+
+
+def test_a_monitor_that_is_away_is_named() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # And does not listen.
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        made = BrokerLink(load_streaming_settings({"SWF_MONITOR_URL": url}))
+        with pytest.raises(TemporarilyUnavailable, match=f"Asked at {url}, as SWF_MONITOR_URL says"):
+            made.check_served("epic")
 
 
 def test_why_the_broker_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

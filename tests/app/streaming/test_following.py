@@ -57,6 +57,13 @@ def test_it_ends_when_nothing_more_will_happen() -> None:
     assert script.stops == 0
 
 
+def test_a_file_that_is_counted_twice_for_a_moment_is_not_shown() -> None:
+    looks = [Standing("x", "running", generated=2, registered=count, total=2) for count in (2, 3, 2)]
+    over = Standing("x", "completed", generated=2, registered=2, processed=2, total=2, over=True)
+    _, output = watch(Script([*looks, over]))
+    assert output == "STFs generated: 2\nSTFs registered: 2\nSTFs processed: 2\n"
+
+
 def test_a_number_that_is_not_final_is_not_told_as_such() -> None:
     over = Standing("x", "completed", generated=3, registered=3, processed=3, total=3, over=True)
     _, output = watch(Script([Standing("x", "running", generated=2, registered=2), over]))
