@@ -99,6 +99,7 @@ class LocalExecutor:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._starting = threading.Lock()
+        self._submitting = threading.Lock()
         self._started = False
         self._keeper = threading.Thread(target=self._keep, name="local executor", daemon=True)
 
@@ -130,7 +131,11 @@ class LocalExecutor:
         if not task.until_closed and self._catalogue.is_open(task.input) is None:
             # Nobody would make it.
             raise InvalidMessage(f"the catalogue has no dataset {task.input}")
-        kept = self._jobs.add_task(task)
+        with self._submitting:
+            if not self._jobs.has_task(task.name):
+                # What is there would be taken for what its own payloads did.
+                self._runner.set_aside(task.output)
+            kept = self._jobs.add_task(task)
         self._new.put(kept)
         self._wake.set()
         return str(kept.id)

@@ -104,6 +104,12 @@ class LocalJobs:
             found = connection.execute(sa.select(LOCAL_TASKS).where(*named)).mappings().one()
         return _task(found)
 
+    def has_task(self, name: str) -> bool:
+        """Say whether there is a task of a name."""
+        named = LOCAL_TASKS.c.namespace == self._namespace, LOCAL_TASKS.c.name == name
+        with reading(self._engine) as connection:
+            return connection.execute(sa.select(LOCAL_TASKS.c.id).where(*named)).first() is not None
+
     def state(self, task: int) -> TaskState | None:
         """Return how a task stands; None if there is none of this id."""
         query = sa.select(LOCAL_TASKS.c.state).where(LOCAL_TASKS.c.id == task)

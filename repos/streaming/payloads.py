@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ["PayloadRunner", "parse_payload"]
 
 import errno
+import itertools
 import logging
 import os
 import shlex
@@ -198,6 +199,28 @@ class PayloadRunner:
     def has_succeeded(self, task: LocalTask, job: LocalJob) -> bool:
         """Say whether a payload succeeded of which nobody lived to tell."""
         return (self._outputs(task) / _file_name(job.filename)).is_dir()
+
+    def set_aside(self, output: str) -> None:
+        """Give another name to outputs that are there before their task is:
+        they are of a task that was forgotten with its database.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable
+            Raised if they cannot be renamed.
+        """
+        outputs = self._directory / _file_name(output)
+        if not outputs.is_dir():
+            return
+        places = (outputs.with_name(f"{outputs.name}.{number}") for number in itertools.count(1))
+        place = next(place for place in places if not place.exists())
+        try:
+            outputs.rename(place)
+        except OSError as error:
+            raise TemporarilyUnavailable(f"{outputs} cannot be set aside: {error}") from error
+        _log.warning(
+            "Outputs of an earlier task that nobody knows were in %s; they are in %s.", outputs, place
+        )
 
     def tidy(self, task: LocalTask) -> None:
         """Remove what a task that has ended needs no more."""

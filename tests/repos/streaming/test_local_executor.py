@@ -468,12 +468,28 @@ def test_a_process_that_is_killed_loses_and_doubles_nothing(place: Place) -> Non
 
 
 def test_outputs_in_place_of_a_job_that_nobody_recorded(place: Place) -> None:
-    place.dataset.attach(1)
-    (place.outputs / FIRST).mkdir(parents=True)
-    place.dataset.open = False
     executor = place.executor("false")
     task_id = executor.submit(TASK)
+    (place.outputs / FIRST).mkdir(parents=True)
+    place.dataset.attach(1)
+    place.dataset.open = False
     assert ended(executor, task_id) is TaskState.DONE
+
+
+def test_outputs_of_a_task_that_was_forgotten_are_not_taken_for_those_of_a_new_one(place: Place) -> None:
+    place.dataset.attach(1)
+    place.dataset.open = False
+    for text in ("one", "two", "three"):
+        executor = place.executor(f"sh -c 'echo {text} > text'")
+        assert ended(executor, executor.submit(TASK)) is TaskState.DONE
+        # A second submission changes nothing.
+        assert executor.submit(TASK) == "1"
+        assert (place.outputs / FIRST / "text").read_text() == f"{text}\n"
+        executor.close()
+        for file in place.directory.glob("agent.sqlite3*"):
+            file.unlink()
+    aside = [place.outputs.with_name(f"{TASK.output}.{number}") / FIRST / "text" for number in (1, 2)]
+    assert [path.read_text() for path in aside] == ["one\n", "two\n"]
 
 
 def test_two_executors_in_one_directory(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
