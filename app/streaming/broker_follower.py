@@ -30,6 +30,10 @@ _Body = Mapping[str, Any]
 
 #: Files of a run that are looked at one by one, for who had to do with them.
 _SHORT = 10_000
+#: Ends of an execution that may come before it has a run.
+_ENDED_EARLY = (ExecutionStatus.FAILED, ExecutionStatus.TERMINATED)
+#: Phase of a run that is over.
+_OVER = "completed"
 
 
 class BrokerFollower:
@@ -70,6 +74,7 @@ class BrokerFollower:
         self._dataset = ""
         self._announced = 0
         self._counted = False
+        self._heard = False
 
     def stop(self) -> None:
         """Have the run ended; what there is will be processed."""
@@ -87,11 +92,13 @@ class BrokerFollower:
         if self._run is None:
             self._run = self._overview.run_number(self._execution_id)
         if self._run is None:
-            return replace(standing, over=status == ExecutionStatus.FAILED)
+            return replace(standing, over=status in _ENDED_EARLY)
         running = status in (ExecutionStatus.RUNNING, ExecutionStatus.PENDING)
         if not running and not self._counted:
             self._count()
         row = self._overview.run(self._run)
+        if row is None and not running and self._was_never_announced(self._run):
+            return replace(standing, run_number=self._run, waiting_for="", over=True)
         files = self._monitor.tally_files(self._run) if row is not None else {}
         counts = Counter({status: tally.count for status, tally in files.items()})
         registered = counts.total()
@@ -156,6 +163,16 @@ class BrokerFollower:
         generated = {body.get("filename") for body in bodies if body.get("msg_type") == "stf_gen"}
         self._announced = max([len(generated), *(total for total in totals if isinstance(total, int))])
         self._counted = bool(totals)
+        self._heard = bool(bodies)
+
+    def _was_never_announced(self, run_number: int) -> bool:
+        """Say whether a run was over before the bus heard of it: then nobody
+        works on it, and nothing more will come.
+        """
+        if self._heard:
+            return False
+        state = self._monitor.run_state(run_number)
+        return state is not None and state.phase == _OVER
 
     def _is_open(self, dataset: str) -> bool | None:
         if self._catalogue is None:

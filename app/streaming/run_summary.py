@@ -193,7 +193,7 @@ def summary_tree(summary: RunSummary, *, ascii_only: bool = False) -> Tree:
         times = f" (x{count})" if count > 1 else ""
         messages.add(Text(f"{kind}{times} {arrow} {_meaning(kind, summary)}"))
     if summary.run_number is not None and not summary.messages:
-        messages.add(Text("none: the monitor does not hear this bus"))
+        messages.add(Text("none: the monitor does not hear this bus" if summary.dataset else "none"))
     agents = tree.add("Agents involved:")
     for agent in summary.agents:
         agents.add(Text(agent))

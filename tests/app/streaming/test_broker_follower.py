@@ -12,9 +12,10 @@ import pytest
 
 from app.streaming import broker_follower
 from app.streaming.broker_follower import BrokerFollower
+from app.streaming.run_summary import RunSummary
 from models.streaming.datasets import DatasetId
 from models.streaming.messages import StopWorkflow
-from models.streaming.monitoring import Execution, FileTally, StfFile, StfStatus
+from models.streaming.monitoring import Execution, FileTally, RunState, StfFile, StfStatus
 from repos.streaming.monitor_overview import Overview
 from services.streaming.catalogue import Catalogue
 from services.streaming.monitor import Monitor
@@ -29,6 +30,8 @@ class World:
     status: str = "running"
     number: int | None = 7
     ended: bool = False
+    registered: bool = True
+    phase: str = "physics"
     open: bool | None = True
     bodies: list[dict[str, Any]] = field(default_factory=list)
     rows: list[StfFile] = field(default_factory=list)
@@ -51,7 +54,12 @@ class World:
     def run_number(self, _: str) -> int | None:
         return self.number
 
-    def run(self, number: int) -> dict[str, Any]:
+    def run_state(self, number: int) -> RunState:
+        return RunState(run_number=number, phase=self.phase)
+
+    def run(self, number: int) -> dict[str, Any] | None:
+        if not self.registered:
+            return None
         return {"run_number": number, "end_time": "2026-01-01" if self.ended else None}
 
     def is_open(self, _: DatasetId) -> bool | None:
@@ -87,8 +95,24 @@ def follower(world: World, *, catalogue: bool = True) -> BrokerFollower:
 def test_before_there_is_a_run(world: World) -> None:
     world.number = None
     assert follower(world).look().waiting_for == "the run"
-    world.status = "failed"
-    assert follower(world).look().over
+    for world.status in ("failed", "terminated"):
+        assert follower(world).look().over
+
+
+def test_a_run_that_is_stopped_before_it_was_announced_is_over(world: World) -> None:
+    """Else the closing of a dataset would be waited for that nobody makes."""
+    one = follower(world)
+    world.registered, world.open = False, None
+    world.status, world.phase = "terminated", "initializing"
+    assert not one.look().over  # it may have been announced a moment ago
+    world.phase = "completed"
+    standing = one.finish(one.look())
+    assert (standing.over, standing.run_number, standing.dataset) == (True, 7, "")
+    summary = RunSummary.of(standing, stopped=True)
+    assert summary.faults == ()
+    # One that was announced is worked on, whatever its phase.
+    world.bodies.append({"msg_type": "run_imminent", "dataset": "swf.7.run"})
+    assert "closing of swf.7.run" in follower(world).look().waiting_for
 
 
 def test_from_its_begin_to_its_end(world: World) -> None:
