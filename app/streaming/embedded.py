@@ -131,6 +131,7 @@ class EmbeddedTestbed:
                 self._store,
                 before_execution=lambda execution_id: self._traces.note(execution_id=execution_id),
                 before_agent=lambda name: self._traces.note(agents=[name, *self._agent_names]),
+                is_taken=self._has_run,
             ),
             namespace=namespace,
             user=self._user,
@@ -164,6 +165,18 @@ class EmbeddedTestbed:
         self._ends.callback(threads.shutdown)
         self._result = threads.submit(self._runner.run_once, self._workflow)
         self._wait_until_begun(self._result)
+
+    def _has_run(self, run_number: int) -> bool:
+        """Say whether a run of a number left something here, whose files would
+        mix with those of a new one: the monitor's database may be new.
+        """
+        run_id = str(run_number)
+        name = dataset_name(run_id)
+        return (
+            os.path.exists(self._workflow.parameters.container / name)
+            or self._tasks.task(run_id) is not None
+            or self._catalogue.is_open(DatasetId(DEFAULT_SCOPE, name)) is not None
+        )
 
     def stop(self) -> None:
         """Have the run ended; what there is will be processed."""

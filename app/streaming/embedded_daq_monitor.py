@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["EmbeddedDaqMonitor"]
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ from repos.streaming.embedded_monitor import EmbeddedMonitor
 from repos.streaming.monitor_rows import AlreadyThere
 from repos.streaming.monitor_store import MonitorStore
 from simulator.daq.monitor import NewExecution
+
+_log = logging.getLogger(__name__)
 
 _UNDER_WAY = (ExecutionStatus.PENDING, ExecutionStatus.RUNNING)
 
@@ -29,6 +32,9 @@ class EmbeddedDaqMonitor:
         Is told the id of an execution before that is registered.
     before_agent : callable, optional
         Is told the name of an agent before its first sign of life is kept.
+    is_taken : callable, optional
+        Says whether there was a run of a number that the monitor does not know
+        of; such numbers are left out.
     """
 
     def __init__(
@@ -37,10 +43,12 @@ class EmbeddedDaqMonitor:
         *,
         before_execution: Callable[[str], None] = lambda _: None,
         before_agent: Callable[[str], None] = lambda _: None,
+        is_taken: Callable[[int], bool] = lambda _: False,
     ) -> None:
         self._store = store
         self._before_execution = before_execution
         self._before_agent = before_agent
+        self._is_taken = is_taken
         self._reported: set[str] = set()
         self._monitor = EmbeddedMonitor(store)
 
@@ -54,7 +62,9 @@ class EmbeddedDaqMonitor:
 
     def next_run_number(self) -> int:
         """Return a number that no run has."""
-        return self._store.numbers.next("run_number")
+        while self._is_taken(number := self._store.numbers.next("run_number")):
+            _log.warning("Run number %d is left out: there was such a run, of another monitor.", number)
+        return number
 
     def define_workflow(
         self, name: str, version: str, *, definition: str, parameter_values: dict[str, Any], created_by: str

@@ -108,6 +108,14 @@ def test_another_run_in_the_same_place(scene: Scene) -> None:
     assert second.execution_id != first.execution_id
 
 
+def test_a_new_monitor_gives_no_number_that_a_run_here_had(scene: Scene) -> None:
+    first, _ = scene.run()
+    second, summary = scene.run(env={"PP_MONITOR_DATABASE": f"sqlite:///{scene.directory}/other.db"})
+    assert summary.faults == ()
+    assert first.run_number is not None
+    assert second.run_number == first.run_number + 1
+
+
 def test_an_execution_whose_process_died_has_failed(scene: Scene) -> None:
     settings = load_streaming_settings({"PP_TESTBED_DIRECTORY": str(scene.directory)})
     store = MonitorStore.on(create_streaming_engine(settings.monitor_database_url))
