@@ -71,14 +71,16 @@ def tls_context(tls: BrokerTls) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=tls.ca_certs)
     except (OSError, ssl.SSLError) as error:
         raise InvalidConfiguration(
-            f"{tls.ca_certs} does not hold certificates of the broker's authority: {error}"
+            f"ACTIVEMQ_SSL_CA_CERTS: {tls.ca_certs} does not hold certificates of the broker's authority: "
+            f"{error}"
         ) from error
     if tls.certificate is not None:
         try:
             context.load_cert_chain(tls.certificate, tls.key)
         except (OSError, ssl.SSLError) as error:
             raise InvalidConfiguration(
-                f"{tls.certificate} and {tls.key or tls.certificate} are no certificate with its key: {error}"
+                f"ACTIVEMQ_SSL_CERT_FILE, ACTIVEMQ_SSL_KEY_FILE: {tls.certificate} and "
+                f"{tls.key or tls.certificate} are no certificate with its key: {error}"
             ) from error
     return context
 
