@@ -339,7 +339,7 @@ def test_certificates_that_cannot_be_read_are_named(activemq: ActiveMQServer, tm
     with pytest.raises(InvalidConfiguration, match=r"ACTIVEMQ_SSL_CA_CERTS: .*none\.pem does not hold"):
         StompBus(broker_of(activemq, tls=BrokerTls(tmp_path / "none.pem")))
     key = activemq.client_certificate[1]
-    with pytest.raises(InvalidConfiguration, match=r"ACTIVEMQ_SSL_CERT_FILE.* are no certificate with its key"):
+    with pytest.raises(InvalidConfiguration, match=r"ACTIVEMQ_SSL_CERT_FILE.* no certificate with its key"):
         StompBus(broker_of(activemq, tls=BrokerTls(activemq.ca_certs, key, key)))
 
 
