@@ -25,6 +25,8 @@ from simulator.daq.monitor import NewExecution
 _TIMEOUT = 5.0
 #: Answers after which the same may succeed.
 _PASSING = frozenset({404, 408, 429, 500, 502, 503, 504})
+#: Answers to who has no token, or a wrong one.
+_NOT_LET_IN = frozenset({401, 403})
 #: Times that something is asked, and seconds between the first two.
 _ATTEMPTS = 4
 _DELAY = 0.5
@@ -291,6 +293,12 @@ class RestDaqMonitor:
             raise _PassingTrouble(f"the monitor {url} does not answer: {reason}") from error
         if response.status_code in passing:
             raise _PassingTrouble(f"the monitor {url} answers {response.status_code}: {response.text[:200]}")
+        if response.status_code in _NOT_LET_IN:
+            # Nothing is wrong with what is asked; but it is no use to ask again soon.
+            raise TemporarilyUnavailable(
+                f"the monitor {url} refuses our token (SWF_API_TOKEN): {response.status_code} "
+                f"{response.text[:200]}"
+            )
         if not response.is_success:
             raise InvalidMessage(f"the monitor {url} answers {response.status_code}: {response.text[:500]}")
         try:
