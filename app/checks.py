@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Check", "create_checks"]
+__all__ = ["Check", "check_writable", "create_checks"]
 
 import os
 import tempfile
@@ -69,7 +69,7 @@ def _check_directories(settings: ServiceSettings) -> list[str]:
         "LOCAL_REPOS": settings.local_repos,
         "PP_ALERT_DIRECTORY": settings.alert_files,
     }
-    faults = [_check_writable(name, path) for name, path in writable.items() if path is not None]
+    faults = [check_writable(name, path) for name, path in writable.items() if path is not None]
     images = settings.image_directory
     if images is not None and not (images.is_dir() and os.access(images, os.R_OK | os.X_OK)):
         faults.append(f"PP_IMAGE_DIRECTORY: {images} is not a directory that can be read; make it")
@@ -78,8 +78,16 @@ def _check_directories(settings: ServiceSettings) -> list[str]:
     return [fault for fault in faults if fault is not None]
 
 
-def _check_writable(name: str, path: Path) -> str | None:
-    # The service makes what is missing, so what is above it counts.
+def check_writable(name: str, path: Path) -> str | None:
+    """Return what is wrong with a directory to write to, if anything; one that
+    is missing is made when it is needed, so what is above it counts.
+
+    Parameters
+    ----------
+    name : `str`
+        The setting that names it.
+    path : `pathlib.Path`
+    """
     there = next((p for p in (path, *path.parents) if p.exists()), path)
     try:
         with tempfile.TemporaryFile(dir=there) as file:

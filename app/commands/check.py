@@ -22,6 +22,7 @@ class Component(StrEnum):
     WORKER = "worker"
     FAN_OUT = "fan-out"
     WRITER = "writer"
+    AGENTS = "agents"
 
 
 def check(
@@ -42,7 +43,8 @@ def check(
 ) -> None:
     """Check settings, instrument file, pipelines, sky maps, directories,
     databases, central repo, APDB, buckets, and Kafka, Redis and other servers
-    with their topics and streams.
+    with their topics and streams; for the agents of the streaming workflow
+    also broker, monitor, catalogue, executor and payload.
 
     Everything that is wrong is named at once. Nothing is changed. All checks
     run side by side, and each is reported when it has ended.

@@ -6,7 +6,7 @@ the monitor; each may have a database of its own, or share one.
 
 from __future__ import annotations
 
-__all__ = ["STREAMING", "StreamingEngine", "create_streaming_engine"]
+__all__ = ["STREAMING", "StreamingEngine", "create_streaming_engine", "embedded_file"]
 
 from pathlib import Path
 
@@ -66,17 +66,40 @@ def create_streaming_engine(
     models.errors.TemporarilyUnavailable
         Raised if the database cannot be read, with `read_only`.
     """
-    try:
-        parsed = sa.make_url(url)
-    except (ArgumentError, ValueError) as error:
-        raise InvalidConfiguration(f"{setting}: it is no SQLAlchemy URL: {error}") from error
+    parsed, file = _parse(url, setting)
     tables = streaming_schema(setting)
+    if file is not None:
+        return create_sqlite_engine(parsed, file, read_only=read_only, schema=tables)
     backend = parsed.get_backend_name()
-    if backend == "sqlite":
-        if not parsed.database or parsed.database == ":memory:":
-            raise InvalidConfiguration(f"{setting} must name a file: a database in memory would not survive")
-        return create_sqlite_engine(parsed, Path(parsed.database), read_only=read_only, schema=tables)
     if backend != "postgresql":
         raise InvalidConfiguration(f"{setting}: {backend} is not supported; use sqlite or postgresql")
     with ledger_errors(database=tables.database):
         return create_postgresql_engine(parsed, read_only=read_only, tables=tables)
+
+
+def embedded_file(url: str, *, setting: str = STREAMING.setting) -> Path | None:
+    """Return the file of an embedded database; None for one on a server.
+
+    Parameters
+    ----------
+    url, setting : `str`
+        See `create_streaming_engine`.
+
+    Raises
+    ------
+    models.errors.InvalidConfiguration
+        Raised if the URL is not understood.
+    """
+    return _parse(url, setting)[1]
+
+
+def _parse(url: str, setting: str) -> tuple[sa.URL, Path | None]:
+    try:
+        parsed = sa.make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise InvalidConfiguration(f"{setting}: it is no SQLAlchemy URL: {error}") from error
+    if parsed.get_backend_name() != "sqlite":
+        return parsed, None
+    if not parsed.database or parsed.database == ":memory:":
+        raise InvalidConfiguration(f"{setting} must name a file: a database in memory would not survive")
+    return parsed, Path(parsed.database)

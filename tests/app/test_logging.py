@@ -167,11 +167,17 @@ def test_a_wrong_call_still_gives_a_line() -> None:
     assert "'%d %d'" in line["message"]
 
 
-@pytest.mark.parametrize("value", ["new\nline", "\ud800", "\x00", '"', "é", object()])
-def test_any_value_is_one_line(lines: Lines, value: object) -> None:
+@pytest.mark.parametrize(
+    "value",
+    ["new\nline", "\ud800", "\x00", '"', "é", object()],
+    ids=["lines", "surrogate", "null", "quote", "letter", "object"],
+)
+def test_any_value_is_one_line(value: object) -> None:
+    record = logging.LogRecord("services", logging.INFO, __file__, 1, "%s", (value,), None)
     with log_labels({"group": value}):
-        logging.getLogger("services").info("%s", value)
-    (line,) = lines.parsed()
+        text = JsonFormatter().format(record)
+    assert "\n" not in text
+    line = json.loads(text)
     assert line["message"] == str(value)
     assert line["group"] == str(value)
 

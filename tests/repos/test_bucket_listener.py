@@ -51,7 +51,7 @@ class Bench:
         """Send a message; return its offset."""
         if codec not in self._producers:
             self._producers[codec] = create_producer(self.access, compression_type=codec)
-        offset: int = self._producers[codec].send(self.topic, message, **options).get(30).offset
+        offset: int = self._producers[codec].send(self.topic, message, **options).get(120).offset
         return offset
 
     def admin(self) -> KafkaAdminClient:
@@ -314,6 +314,7 @@ def test_stops(bench: Bench) -> None:
 def test_broker_down_at_start_and_later(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("repos.bucket_listener._ANSWER_MS", 2_000)
     monkeypatch.setattr("repos.bucket_listener._PAUSES", (0.2, 1.0))
+    monkeypatch.setattr("repos.bucket_listener._SILENCE", 0.5)
     bench.send(notice(key(1)))
     bench.kafka.stop()
     listener, inbox = bench.listen(), Inbox()

@@ -84,6 +84,8 @@ class PandaServer:
             return self._submit(what["task_parameters"])
         if endpoint == "task/get_status":
             return True, "", self.status
+        if endpoint == "task/get_tasks_detailed_info_since":
+            return True, "", []
         if endpoint == "task/get_job_ids":
             return True, "", sorted(self.jobs)
         if endpoint == "job/get_description_incl_archive":

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import pytest
+
 RSE = "DAQ_DISK_3"
 ACCOUNT = "alice"
 
@@ -103,6 +105,9 @@ class RucioDouble:
             return 409, error("FileAlreadyExists", str(names))
         inside.extend(names)
         return 201, "Created"
+
+    def _accounts(self, method: str, parts: list[str], body: Any, query: dict[str, str]) -> tuple[int, Any]:
+        return 200, {"account": ACCOUNT, "status": "ACTIVE"}
 
     def _rses(self, method: str, parts: list[str], body: Any, query: dict[str, str]) -> tuple[int, Any]:
         if not parts:
@@ -223,3 +228,35 @@ def serving(double: RucioDouble) -> Iterator[RucioDouble]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def configured(
+    double: RucioDouble, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[RucioDouble]:
+    """Have a double answer, and Rucio's clients in this process find it.
+
+    Parameters
+    ----------
+    double : `RucioDouble`
+    directory : `pathlib.Path`
+        Where the configuration goes.
+    monkeypatch : `pytest.MonkeyPatch`
+    """
+    from rucio.common.config import clean_cached_config
+    from rucio.rse import rsemanager
+
+    with serving(double):
+        config = directory / "rucio.cfg"
+        config.write_text(
+            f"[client]\nrucio_host = {double.url}\nauth_host = {double.url}\nauth_type = userpass\n"
+            f"username = {ACCOUNT}\npassword = secret\naccount = {ACCOUNT}\nrequest_retries = 1\n"
+            f"auth_token_file_path = {directory}/token/auth\n"
+        )
+        (directory / "token").mkdir()
+        monkeypatch.setenv("RUCIO_CONFIG", str(config))
+        monkeypatch.setattr("rucio.client.baseclient.BaseClient._back_off", lambda *_: None)
+        clean_cached_config()
+        rsemanager.RSE_REGION.invalidate()
+        yield double
+    clean_cached_config()

@@ -20,7 +20,7 @@ from repos.streaming.rucio_catalogue import RucioCatalogue
 from repos.streaming.rucio_clients import RucioClients, in_order
 from repos.streaming.rucio_configuration import require_rucio_configuration
 from repos.streaming.rucio_storage import RucioUpload, XrootdCopy
-from tests.repos.streaming.rucio_server import ACCOUNT, RSE, RucioDouble, serving
+from tests.repos.streaming.rucio_server import RSE, RucioDouble, configured
 from tests.services.streaming.data_world import DataWorld
 
 DATASET = DatasetId("group.daq", "swf.102363.run")
@@ -33,23 +33,8 @@ DID = f"/dids/group.daq/{NAME}"
 @pytest.fixture
 def rucio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RucioDouble]:
     """A server, and a configuration that leads there."""
-    from rucio.common.config import clean_cached_config
-    from rucio.rse import rsemanager
-
-    with serving(RucioDouble(storage=tmp_path / "storage")) as double:
-        config = tmp_path / "rucio.cfg"
-        config.write_text(
-            f"[client]\nrucio_host = {double.url}\nauth_host = {double.url}\nauth_type = userpass\n"
-            f"username = {ACCOUNT}\npassword = secret\naccount = {ACCOUNT}\nrequest_retries = 1\n"
-            f"auth_token_file_path = {tmp_path}/token/auth\n"
-        )
-        (tmp_path / "token").mkdir()
-        monkeypatch.setenv("RUCIO_CONFIG", str(config))
-        monkeypatch.setattr("rucio.client.baseclient.BaseClient._back_off", lambda *_: None)
-        clean_cached_config()
-        rsemanager.RSE_REGION.invalidate()
+    with configured(RucioDouble(storage=tmp_path / "storage"), tmp_path, monkeypatch) as double:
         yield double
-    clean_cached_config()
 
 
 @pytest.fixture
