@@ -39,7 +39,14 @@ class ExecutionRecords(Protocol):
     def get(self, key: Any) -> Row | None:
         """Return an execution by its id."""
 
-    def listed(self, *, limit: int | None = None, offset: int = 0) -> RecordPage:
+    def listed(
+        self,
+        *,
+        status: str | None = None,
+        namespace: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> RecordPage:
         """Return executions, those that began last first."""
 
 
@@ -52,6 +59,7 @@ class RunRecords(Protocol):
         run_number: int | None = None,
         execution_id: str | None = None,
         limit: int | None = None,
+        offset: int = 0,
     ) -> RecordPage:
         """Return runs, the highest number first."""
 

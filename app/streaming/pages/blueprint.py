@@ -16,12 +16,12 @@ from app.streaming.pages import formats
 from app.streaming.pages.details import execution_page, run_page
 from app.streaming.pages.overview import overview
 from models.errors import PromptProcessingError
-from models.streaming.monitoring import StfStatus
+from models.streaming.monitoring import ExecutionStatus, StfStatus
 from models.streaming.strict_json import storable_text
 from services.streaming.workflow_records import JobSource, WorkflowRecords
 
-#: Files on a page.
-_FILES = 100
+#: Rows on a page.
+_ROWS = 100
 #: Numbers beyond this are in no database (64-bit integers).
 _MAX_NUMBER = 2**63 - 1
 
@@ -45,6 +45,8 @@ def streaming_pages(
     views = _Views(records, jobs, visits=visits)
     execution = "/streaming/executions/<path:execution_id>"
     pages.add_url_rule("/streaming", "overview", views.overview, strict_slashes=False)
+    pages.add_url_rule("/streaming/executions", "executions", views.executions, strict_slashes=False)
+    pages.add_url_rule("/streaming/runs", "runs", views.runs, strict_slashes=False)
     pages.add_url_rule(execution, "execution", views.execution)
     pages.add_url_rule("/streaming/runs/<int:run_number>", "run", views.run, strict_slashes=False)
     pages.add_url_rule("/streaming/files", "files", views.files, strict_slashes=False)
@@ -95,13 +97,35 @@ class _Views:
             return self._missing(f"run {run_number}")
         return self._page("run", root="../../", page=page)
 
+    def executions(self) -> Response:
+        """Executions, of a status, of a namespace, or all."""
+        wanted, offset = _asked("status", "namespace"), _offset()
+        found = self._records().executions.listed(
+            status=wanted["status"] or None,
+            namespace=wanted["namespace"] or None,
+            limit=_ROWS,
+            offset=offset,
+        )
+        return self._page(
+            "executions",
+            root="../",
+            wanted=wanted,
+            statuses=[*ExecutionStatus],
+            rows=found.items,
+            total=found.total,
+            offset=offset,
+            step=_ROWS,
+        )
+
+    def runs(self) -> Response:
+        """All runs."""
+        offset = _offset()
+        found = self._records().runs.listed(limit=_ROWS, offset=offset)
+        return self._page("runs", root="../", rows=found.items, total=found.total, offset=offset, step=_ROWS)
+
     def files(self) -> Response:
         """Files, of a run, of a status, or all."""
-        wanted = {
-            name: storable_text(request.args.get(name, "").strip(), longest=100)
-            for name in ("run_number", "status", "machine_state")
-        }
-        offset = _number(request.args.get("offset", "")) or 0
+        wanted, offset = _asked("run_number", "status", "machine_state"), _offset()
         run = _number(wanted["run_number"])
         found = None
         # What is no number is no run's; it is not taken for "all".
@@ -110,7 +134,7 @@ class _Views:
                 run_number=run,
                 status=wanted["status"] or None,
                 machine_state=wanted["machine_state"] or None,
-                limit=_FILES,
+                limit=_ROWS,
                 offset=offset,
             )
         return self._page(
@@ -121,7 +145,7 @@ class _Views:
             files=found.items if found else [],
             total=found.total if found else 0,
             offset=offset,
-            step=_FILES,
+            step=_ROWS,
         )
 
     def away(self, error: PromptProcessingError) -> Response:
@@ -138,7 +162,9 @@ class _Views:
         return response
 
     def _root(self) -> str:
-        return {"streaming.overview": "", "streaming.files": "../"}.get(request.endpoint or "", "../../")
+        # Lists are one level below the overview, details two.
+        depth = {"overview": 0, "executions": 1, "runs": 1, "files": 1}
+        return "../" * depth.get((request.endpoint or "").rpartition(".")[-1], 2)
 
     def _page(self, template: str, *, root: str, **values: Any) -> Response:
         now = datetime.now(UTC)
@@ -157,6 +183,15 @@ class _Views:
         response = make_response(text)
         response.headers["Cache-Control"] = "no-store"
         return response
+
+
+def _asked(*names: str) -> dict[str, str]:
+    """Return what the request's query says, empty where it says nothing."""
+    return {name: storable_text(request.args.get(name, "").strip(), longest=100) for name in names}
+
+
+def _offset() -> int:
+    return _number(request.args.get("offset", "")) or 0
 
 
 def _number(text: str) -> int | None:

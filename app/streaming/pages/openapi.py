@@ -24,17 +24,21 @@ def page_paths(*, home: bool) -> dict[str, Any]:
         "required": True,
         "schema": {"type": "integer", "minimum": 0},
     }
-    files = [
-        {"name": name, "in": "query", "required": False, "schema": _TEXT}
-        for name in ("run_number", "status", "machine_state", "offset")
-    ]
     paths = {
         "/streaming": _page("streaming", "What is going on."),
+        "/streaming/executions": _page(
+            "streaming-executions", "Executions.", parameters=_asked("status", "namespace", "offset")
+        ),
+        "/streaming/runs": _page("streaming-runs", "Runs.", parameters=_asked("offset")),
         "/streaming/executions/{execution_id}": _page(
             "streaming-execution", "One execution.", parameters=[execution], missing=True
         ),
         "/streaming/runs/{run_number}": _page("streaming-run", "One run.", parameters=[number], missing=True),
-        "/streaming/files": _page("streaming-files", "STF files.", parameters=files),
+        "/streaming/files": _page(
+            "streaming-files",
+            "STF files.",
+            parameters=_asked("run_number", "status", "machine_state", "offset"),
+        ),
     }
     if home:
         paths["/"] = {
@@ -47,6 +51,10 @@ def page_paths(*, home: bool) -> dict[str, Any]:
             }
         }
     return paths
+
+
+def _asked(*names: str) -> list[dict[str, Any]]:
+    return [{"name": name, "in": "query", "required": False, "schema": _TEXT} for name in names]
 
 
 def _page(

@@ -71,7 +71,9 @@ class Overview:
     running: int
     agents: Sequence[AgentLine]
     executions: Sequence[Row]
+    executions_total: int
     runs: Sequence[Row]
+    runs_total: int
     errors: Sequence[Row]
 
 
@@ -84,8 +86,9 @@ def overview(records: WorkflowRecords, now: datetime | None = None) -> Overview:
         Raised while the monitor's database is away.
     """
     now = now or datetime.now(UTC)
-    executions = records.executions.listed(limit=_EXECUTIONS).items
-    runs = records.runs.listed(limit=_RUNS).items
+    all_executions = records.executions.listed(limit=_EXECUTIONS)
+    all_runs = records.runs.listed(limit=_RUNS)
+    executions, runs = all_executions.items, all_runs.items
     running = [row for row in executions if row["status"] == "running"]
     current = next(iter([*running, *executions]), None)
     run = None
@@ -105,7 +108,9 @@ def overview(records: WorkflowRecords, now: datetime | None = None) -> Overview:
         running=len(running),
         agents=agents,
         executions=executions,
+        executions_total=all_executions.total,
         runs=runs,
+        runs_total=all_runs.total,
         errors=errors,
     )
 

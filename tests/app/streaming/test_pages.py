@@ -99,6 +99,8 @@ def test_every_link_leads_somewhere(world: MonitorWorld) -> None:
         waiting |= links(path, page(client, path)) - seen
     assert seen == {
         "/streaming",
+        "/streaming/executions",
+        "/streaming/runs",
         "/streaming/files",
         f"/streaming/executions/{EXECUTION}",
         f"/streaming/runs/{RUN}",
@@ -281,6 +283,28 @@ def test_files_page_by_page(world: MonitorWorld) -> None:
     assert "older" not in first
 
 
+def test_all_executions_and_runs_are_listed_page_by_page(world: MonitorWorld) -> None:
+    for number in range(120):
+        world.begin_execution(f"e-{number:03}", age=1000 - number, status="failed", namespace="other")
+        world.monitor.open_run(RUN + 1 + number, start_time=datetime.now(UTC))
+    client = client_of(world)
+    overview_said = text(page(client, "/streaming"))
+    assert "the last 20 of 121" in overview_said and "the last 10 of 121" in overview_said
+    for path, first, last in [
+        ("/streaming/executions", EXECUTION, "e-000"),
+        ("/streaming/executions?status=failed&namespace=other", "e-119", "e-000"),
+        ("/streaming/runs", str(RUN + 120), str(RUN)),
+    ]:
+        html = page(client, path)
+        assert f">{first}</a>" in html and f">{last}</a>" not in html
+        (older,) = re.findall(r'href="([^"]*)">older', html)
+        rest = page(client, urljoin(path, unescape(older)))
+        assert f">{last}</a>" in rest and f">{first}</a>" not in rest
+        assert ">newer</a>" in rest and ">older</a>" not in rest
+    assert "There is none" in text(page(client, "/streaming/executions?status=running"))
+    assert page(client, "/streaming/runs?offset=x&status=%00")
+
+
 def test_nothing_that_anybody_sent_is_taken_for_html(world: MonitorWorld) -> None:
     execution = f"prompt_processing-{NASTY.replace('/', '')}-0002"
     world.begin_execution(execution, parameter_values={NASTY: NASTY}, executed_by=NASTY)
@@ -301,7 +325,12 @@ def test_nothing_that_anybody_sent_is_taken_for_html(world: MonitorWorld) -> Non
         AgentReport(instance_name=NASTY, agent_type="X", namespace=NASTY, description=NASTY, hostname=NASTY)
     )
     client = client_of(world)
-    for path in ("/streaming", f"/streaming/executions/{execution}", f"/streaming/runs/{RUN}"):
+    for path in (
+        "/streaming",
+        "/streaming/executions",
+        f"/streaming/executions/{execution}",
+        f"/streaming/runs/{RUN}",
+    ):
         html = page(client, path)
         assert "<script" not in html
         assert "&lt;script&gt;" in html
@@ -321,7 +350,7 @@ def test_json_of_any_kind_is_shown(world: MonitorWorld) -> None:
             connection.execute(table.update().values({column: ["text", 1, None]}))
         connection.execute(MESSAGES.update().values(message_content=["text"], message_metadata="text"))
     client = client_of(world, jobs=LocalJobListing(create_streaming_engine(world.jobs_url)))
-    for path in ("", f"/executions/{EXECUTION}", f"/runs/{RUN}", "/files"):
+    for path in ("", f"/executions/{EXECUTION}", f"/runs/{RUN}", "/files", "/executions", "/runs"):
         page(client, f"/streaming{path}")
 
 
@@ -334,6 +363,8 @@ def test_what_is_not_there(world: MonitorWorld, path: str) -> None:
     "path",
     [
         "/streaming",
+        "/streaming/executions",
+        "/streaming/runs",
         "/streaming/files",
         f"/streaming/runs/{RUN}",
         f"/streaming/executions/{EXECUTION}",
@@ -388,7 +419,7 @@ def test_a_database_that_is_not_there_yet(tmp_path: Path) -> None:
     app = Flask("test")
     app.register_blueprint(streaming_pages(monitor_records(url)))
     client = app.test_client()
-    for path in ("", "/files", "/runs/1", "/executions/x"):
+    for path in ("", "/files", "/executions", "/runs", "/runs/1", "/executions/x"):
         html = page(client, f"/streaming{path}", 503)
         assert "there is no streaming database" in text(html)
         assert 'http-equiv="refresh"' in html
