@@ -225,9 +225,11 @@ def submit_once(
     models.errors.PromptProcessingError
         Raised if it cannot be submitted.
     """
+    scope, _, name = input_name.rpartition(":")
+    if not (name and output):
+        raise InvalidConfiguration(f"-i {input_name!r} -o {output!r}: a dataset has no name")
     namespace = load_testbed_config(settings=settings).namespace
     executor = create_executor(settings, namespace=namespace, options=options)
-    scope, _, name = input_name.rpartition(":")
     task = TaskSpec(
         name=output,
         run_id="",

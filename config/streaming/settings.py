@@ -49,6 +49,10 @@ def _destination(value: str) -> str:
 _Database = Annotated[
     Annotated[str, Field(pattern="^[a-z0-9+]+://")] | None, BeforeValidator(lambda v: v or None)
 ]
+#: As part of a dataset's name; unset if empty.
+_Nickname = Annotated[
+    Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None, BeforeValidator(lambda v: v or None)
+]
 
 
 class StreamingSettings(Settings):
@@ -132,7 +136,7 @@ class StreamingSettings(Settings):
         "wins over panda_poll_timeout_seconds of the workflow",
         example="86400",
     )
-    panda_nickname: OptionalText = setting(
+    panda_nickname: _Nickname = setting(
         "PANDA_NICKNAME", None, purpose="name in output datasets; the user's if unset", example="alice"
     )
     testbed_directory: AbsolutePath = setting(

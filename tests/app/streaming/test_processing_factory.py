@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.streaming.processing_factory import ProcessingOptions, create_executor
+from app.streaming.processing_factory import ProcessingOptions, create_executor, submit_once
 from config.streaming.settings import StreamingSettings, load_streaming_settings
 from models.errors import InvalidConfiguration
 from models.streaming.datasets import CatalogueFile, DatasetId
@@ -55,3 +55,13 @@ def test_a_script_that_is_not_there(tmp_path: Path) -> None:
     for executor, error in (("panda", "-s: there is no file"), ("local", "there is no program")):
         with pytest.raises(InvalidConfiguration, match=error):
             create_executor(settings_of(tmp_path, PP_EXECUTOR=executor), namespace="n", options=options)
+
+
+@pytest.mark.parametrize(
+    ("given", "output"), [("", "user.alice.x"), ("group.daq:", "user.alice.x"), ("swf", "")]
+)
+def test_a_task_for_a_dataset_without_a_name_is_not_submitted(
+    tmp_path: Path, given: str, output: str
+) -> None:
+    with pytest.raises(InvalidConfiguration, match="a dataset has no name"):
+        submit_once(settings_of(tmp_path), ProcessingOptions(), input_name=given, output=output)

@@ -53,6 +53,7 @@ def test_databases_are_files_of_the_directory_unless_named(tmp_path: Path) -> No
         ("ACTIVEMQ_PORT", "0", "greater than or equal to 1"),
         ("ACTIVEMQ_HEARTBEAT_TOPIC", "epictopic", "begins with neither"),
         ("PP_MONITOR_TIMEZONE", "Atlantis", "no time zone"),
+        ("PANDA_NICKNAME", "alice b/c", "should match pattern"),
         ("PP_EXECUTOR", "batch", "'local' or 'panda'"),
         ("PP_MONITOR_DATABASE", "monitor.db", "PP_MONITOR_DATABASE"),
         ("SWF_MONITOR_URL", "localhost:8002", "http://"),
