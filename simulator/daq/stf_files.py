@@ -14,9 +14,13 @@ from typing import NamedTuple
 
 from models.errors import PromptProcessingError
 from models.streaming.messages import RunMessage
+from models.streaming.names import parse_stf_filename
 from simulator.daq.progress import CannotGoOn
 
 _log = logging.getLogger(__name__)
+
+#: Where files of an earlier run of the same number go, in the run's folder.
+_EARLIER = ".earlier"
 
 
 class FolderUnusable(PromptProcessingError):
@@ -38,7 +42,9 @@ class WrittenFile(NamedTuple):
 
 
 class StfFolder:
-    """A run's folder.
+    """A run's folder. Files that are in it before the run begins are of an
+    earlier run of its number; they are moved aside, as others would take them
+    for this run's.
 
     Parameters
     ----------
@@ -50,7 +56,7 @@ class StfFolder:
     Raises
     ------
     FolderUnusable
-        Raised if it cannot be made.
+        Raised if it cannot be made, or such files cannot be moved.
     simulator.daq.progress.CannotGoOn
         Raised if it must be there and is not.
     """
@@ -63,6 +69,8 @@ class StfFolder:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FolderUnusable(f"folder {path} for the run's files cannot be made: {error}") from error
+        if not there:
+            self._clear()
 
     def write(self, name: str, content: bytes) -> WrittenFile:
         """Write a file; it is there whole or not at all.
@@ -81,6 +89,27 @@ class StfFolder:
                 os.unlink(temporary)
             raise FolderUnusable(f"folder {self._path}: {name} cannot be written: {error}") from error
         return WrittenFile(len(content), f"{zlib.adler32(content):08x}")
+
+    def _clear(self) -> None:
+        aside = self._path / _EARLIER
+        try:
+            old = [file for file in self._path.iterdir() if parse_stf_filename(file.name)]
+            if not old:
+                return
+            aside.mkdir(exist_ok=True)
+            for file in old:
+                file.replace(aside / file.name)
+        except OSError as error:
+            raise FolderUnusable(
+                f"folder {self._path}: files of an earlier run of this number cannot be moved aside: {error}"
+            ) from error
+        _log.warning(
+            "Folder %s has files of an earlier run of this number, which are moved to %s: %d. Does the "
+            "monitor count from the beginning?",
+            self._path,
+            aside,
+            len(old),
+        )
 
     def read(self, name: str) -> bytes | None:
         """Return what a file holds; None if it is not there."""

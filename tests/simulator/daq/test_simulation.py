@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 import zlib
@@ -343,6 +344,28 @@ def test_a_limit_ends_a_pause_in_real_time(tmp_path: Path) -> None:
     run.control.pause("Beam studies")
     assert run.run() is Ending.DURATION
     assert run.ticks[-1] == ("end_run", 0.6)
+
+
+def test_files_of_an_earlier_run_of_the_number_are_moved_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who looks into the folder would take them for this run's."""
+    folder = tmp_path / "swf.102363.run"
+    folder.mkdir()
+    for name in ("swf.102363.000001.stf", "swf.102363.000009.stf", "notes.txt"):
+        (folder / name).write_text("old")
+    seen: list[list[str]] = []
+    run = Run(
+        tmp_path,
+        stf_count=1,
+        physics_period_count=1,
+        on_message=lambda _: seen.append(sorted(os.listdir(folder))),
+    )
+    run.run()
+    assert seen[0] == [".earlier", "notes.txt"]
+    assert seen[-1] == [".earlier", "notes.txt", "swf.102363.000001.stf"]
+    assert (folder / ".earlier" / "swf.102363.000001.stf").read_text() == "old"
+    assert "moved to" in caplog.text
 
 
 def test_a_folder_that_cannot_be_made_is_told_before_the_run(tmp_path: Path) -> None:
