@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Conflict", "MonitorHttp", "NotSupported"]
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -23,6 +24,10 @@ _UNANSWERED, _REST = 2, 30.0
 _TRY_AGAIN = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 #: Characters of an answer that errors quote.
 _QUOTED = 500
+#: Characters of an answer among which they are looked for.
+_READ = 20_000
+#: What makes a page of a text.
+_MARKUP = re.compile(r"<(style|script)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
 class Conflict(InvalidMessage):
@@ -133,7 +138,7 @@ class MonitorHttp:
                 return response.json() if response.content else None
             except ValueError as error:
                 raise TemporarilyUnavailable(f"the monitor, {asked}: its answer is no JSON") from error
-        text = response.text[:_QUOTED]
+        text = _said(response)
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             # Not the message's fault: it is kept until the token is right.
             raise TemporarilyUnavailable(
@@ -147,6 +152,14 @@ class MonitorHttp:
         if isinstance(sent, list) and "Expected a dictionary" in response.text:
             raise NotSupported(f"the monitor, {asked}: {text}")
         raise InvalidMessage(f"the monitor refuses {asked}: {status} {text}")
+
+
+def _said(response: httpx.Response) -> str:
+    """Return what an answer says, in a line; of a page, what people read there."""
+    text = response.text[:_READ]
+    if text.lstrip().startswith("<"):
+        text = _MARKUP.sub(" ", text)
+    return " ".join(text.split())[:_QUOTED]
 
 
 def _object(response: httpx.Response) -> dict[str, Any]:

@@ -351,6 +351,15 @@ class TestAnswers:
             with pytest.raises(TemporarilyUnavailable, match="monitor"):
                 ask()
 
+    def test_of_a_page_its_words_are_quoted_in_a_line(self) -> None:
+        """Another server may be where the monitor is looked for."""
+        page = (
+            "\n <!DOCTYPE html>\n<style>p { color: red }</style>\n<p>File\n not <b>found</b>\n</p>"
+            + "<p>" * 999
+        )
+        with pytest.raises(TemporarilyUnavailable, match=r": 404 File not found$"):
+            self.client(httpx.Response(404, text=page)).next_agent_id()
+
     def test_one_that_hangs_is_left_alone_for_a_while(self) -> None:
         """Each question takes as long as may be waited for."""
         answers: list[httpx.Response | Exception] = []
