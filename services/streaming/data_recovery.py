@@ -217,9 +217,21 @@ class DataRecovery:
         left = [execution for execution in over if execution.execution_id not in self._past]
         # Whatever died while it ran seems to run for ever: the newest count.
         for execution in [*_newest(running, known), *(past := _newest(left, known))]:
-            self._apply(self._messages(execution.execution_id))
+            if messages := self._messages(execution.execution_id):
+                self._apply(messages)
+            elif execution.status == ExecutionStatus.RUNNING:
+                self._unannounced(execution)
         self._past.update(execution.execution_id for execution in past)
         self._looked_back = len(past) < _EXECUTIONS
+
+    def _unannounced(self, execution: Execution) -> None:
+        try:
+            reason = self._ends.unannounced(execution)
+        except (TemporarilyUnavailable, InvalidMessage) as error:
+            _log.warning("The monitor cannot be asked for %s: %s", execution.execution_id, error)
+            return
+        if reason is not None:
+            _log.error("A run never came: %s.", reason, extra={"execution_id": execution.execution_id})
 
     def _is_recent(self, execution: Execution) -> bool:
         # An agent that starts for the first time does not take up old runs.

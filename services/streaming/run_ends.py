@@ -13,6 +13,9 @@ from models.streaming.names import DAQ_TYPE
 from services.streaming.monitor import Monitor
 
 _OVER = {ExecutionStatus.COMPLETED, ExecutionStatus.TERMINATED, ExecutionStatus.FAILED}
+#: How long ago an execution began that may be marked as failed though nothing
+#: was ever heard of its run: older ones are others' affair.
+_RECENT = timedelta(hours=1.0)
 #: Seconds without a sign of life after which an agent counts as gone: three of
 #: the field's heartbeats, as at its monitor.
 _SILENCE = timedelta(seconds=180.0)
@@ -61,6 +64,21 @@ class RunEnds:
         if execution is not None and execution.status == ExecutionStatus.RUNNING:
             return self._desertion(execution)
         return f"nothing was heard since {run.last_sign:%Y-%m-%d %H:%M:%S} UTC" if silent else None
+
+    def unannounced(self, execution: Execution) -> str | None:
+        """Say why an execution that runs must be over, though nobody told of
+        its run; None if it may be going on. It is marked as failed.
+
+        Raises
+        ------
+        models.errors.TemporarilyUnavailable, models.errors.InvalidMessage
+            Raised if the monitor cannot be asked.
+        """
+        began = execution.start_time
+        # A data acquisition that has only begun may not have been heard of.
+        if began is None or not _SILENCE < self._now() - began < _RECENT:
+            return None
+        return self._desertion(execution)
 
     def _desertion(self, execution: Execution) -> str | None:
         daqs = [agent for agent in self._monitor.agents(self._namespace) if _takes_data(agent, execution)]

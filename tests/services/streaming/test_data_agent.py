@@ -367,6 +367,23 @@ def test_data_acquisition_that_died(
     assert "has lost its data acquisition, daq-1" in errors(caplog)
 
 
+def test_data_acquisition_that_died_before_it_told_of_its_run(
+    world: DataWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new = "prompt_processing-alice-0001", "prompt_processing-alice-0002"
+    for name, ago in ((old, timedelta(days=1)), (new, timedelta(0))):
+        world.monitor.known_executions[name] = Execution(
+            execution_id=name, status=ExecutionStatus.RUNNING, start_time=world.clock() - ago
+        )
+    world.monitor.known_agents = [daq("daq-1", heard=world.clock())]
+    for seconds, status in ((170.0, ExecutionStatus.RUNNING), (20.0, ExecutionStatus.FAILED)):
+        world.pass_time(seconds)
+        world.agent.recover()
+        assert world.monitor.known_executions[new].status is status
+    assert world.monitor.known_executions[old].status is ExecutionStatus.RUNNING, "that is others' affair"
+    assert f"execution {new} has lost its data acquisition, daq-1" in errors(caplog)
+
+
 def test_data_acquisition_that_another_outlived(world: DataWorld) -> None:
     world.monitor.known_executions[EXECUTION] = Execution(
         execution_id=EXECUTION, status=ExecutionStatus.RUNNING
