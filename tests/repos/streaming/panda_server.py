@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -32,6 +31,8 @@ class PandaServer:
     ----------
     tasks : `dict` [`str`, `dict`]
         Parameters of tasks by name.
+    directory : `str`
+        Where the client keeps what it likes to.
     status : `str`
         Of every task.
     jobs : `dict` [`int`, `dict`]
@@ -44,6 +45,7 @@ class PandaServer:
     """
 
     url: str = ""
+    directory: str = ""
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     status: str = "running"
     jobs: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -65,7 +67,7 @@ class PandaServer:
             "PANDA_USE_NATIVE_HTTPLIB": "1",
             "PANDA_BEHIND_REAL_LB": "1",
             # The client keeps answers there; by default in the working directory.
-            "PANDA_CONFIG_ROOT": f"{tempfile.gettempdir()}/panda-{os.getpid()}",
+            "PANDA_CONFIG_ROOT": self.directory,
         }
 
     def calls(self, endpoint: str) -> list[Any]:
@@ -139,7 +141,8 @@ def panda_server() -> Iterator[PandaServer]:
     thread.start()
     panda.url = f"http://127.0.0.1:{server.server_address[1]}"
     try:
-        yield panda
+        with tempfile.TemporaryDirectory(prefix="panda-") as panda.directory:
+            yield panda
     finally:
         server.shutdown()
         server.server_close()
