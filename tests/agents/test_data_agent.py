@@ -60,7 +60,7 @@ def test_help_names_the_options_of_the_field(tmp_path: Path) -> None:
     answer = call("-h", cwd=tmp_path, COLUMNS="200")
     assert answer.returncode == 0
     for option in ("-h", "-v", "-x", "-m", "-s", "-d", "-r"):
-        assert f" {option} " in answer.stdout, option
+        assert f" {option}, --" in answer.stdout, option
 
 
 @pytest.mark.parametrize(
