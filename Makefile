@@ -33,10 +33,11 @@ demo: setup
 demo-service: setup
 	$(BIN)/prompt-processing demo --service --out demo-service-out $(ARGS)
 
-# The suite has some hundred tests with real servers and processes that are
-# killed: one that a busy machine upset gets a second chance, and is shown.
+# Two at once, since most tests wait for servers and processes; each has servers
+# of its own. A test that a busy machine upset gets a second chance, and is shown.
 test: setup
-	$(BIN)/python -m pytest --reruns 1 --max-suite-reruns 5 --rerun-show-tracebacks $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile \
+		--reruns 1 --max-suite-reruns 5 --rerun-show-tracebacks $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
