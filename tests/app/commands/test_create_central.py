@@ -27,7 +27,8 @@ def test_of_an_instrument_file(made_central: Path) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    result = run(create_central, tmp_path / "central", tmp_path / "nowhere")
+    # Wide enough for the path of any test.
+    result = run(create_central, tmp_path / "central", tmp_path / "nowhere", COLUMNS="400")
     assert result.exit_code == 2
     assert "does not exist" in result.output
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,13 @@ def shipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return find_supervisord_file()
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A directory whose name leaves room for that of a socket."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory)
+
+
 def understood(file: Path) -> ServerOptions:
     """Return what supervisord makes of a file."""
     options = ServerOptions()
@@ -26,9 +34,9 @@ def understood(file: Path) -> ServerOptions:
     return options
 
 
-def test_the_shipped_file_gets_a_place_of_its_own(shipped: Path, tmp_path: Path) -> None:
+def test_the_shipped_file_gets_a_place_of_its_own(shipped: Path, short: Path) -> None:
     assert shipped == ROOT / "agents.supervisord.conf"
-    place = agents_place(tmp_path / "quite sure", "alice")
+    place = agents_place(short / "quite sure", "alice")
     options = understood(write_supervisord_file(shipped, place))
     assert (options.logfile, options.pidfile) == (
         f"{place}/logs/supervisord.log",
