@@ -219,8 +219,8 @@ def test_nothing_is_lost_by_a_broker_that_is_killed(
     came = Taken()
 
     def receive(message: ReceivedMessage) -> None:
-        came(message)
         journal.receive(message)
+        came(message)
 
     bus = make_bus(heart_beat=2.0)
     bus.subscribe(name, receive, durable="runs")
