@@ -36,8 +36,8 @@ class _Taken:
 
     Attributes
     ----------
-    given, looked : `int`
-        Files in all, and those that were looked at.
+    looked : `int`
+        Files that were looked at.
     waiting : `list`
         Files that are not there, or not as announced, and why.
     added : `list`
@@ -47,7 +47,6 @@ class _Taken:
         What ended it early.
     """
 
-    given: int = 0
     looked: int = 0
     waiting: list[tuple[DataFile, str]] = field(default_factory=list)
     added: list[DataFile] = field(default_factory=list)
@@ -114,7 +113,9 @@ class CatalogueFiles:
         containers = self._containers(run)
         taken = self._calls.ask(run.run_id, ADD, lambda: self._take(run, containers, files))
         self._keep(run, taken)
-        return taken.given == self._batch or taken.looked < taken.given
+        # Not only what was left of these: others were announced while the
+        # catalogue had them.
+        return bool(self._due(run))
 
     def last_look(self, run: DataRun) -> bool:
         """Look at all files that are waited for, due or not; say whether any
@@ -151,7 +152,7 @@ class CatalogueFiles:
         """Look at files, and have the catalogue take those that are there;
         nothing of it is kept yet.
         """
-        taken = _Taken(given=len(files))
+        taken = _Taken()
         there: list[DataFile] = []
         found: dict[str, FoundFile] = {}
         size = 0
