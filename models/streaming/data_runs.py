@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Changes", "DataFile", "DataRun", "FileState", "FoundFile"]
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -93,6 +93,10 @@ class DataRun:
     finished: datetime | None = None
     complete: bool | None = None
     note: str | None = None
+
+    def noting(self, said: str) -> DataRun:
+        """Return the run with something more in its note."""
+        return replace(self, note=f"{self.note}; {said}" if self.note else said)
 
 
 @dataclass(frozen=True)

@@ -207,7 +207,7 @@ class DataIntake:
                     said = f"{name} is announced once more, {said}; what was registered stays"
                     if said not in (run.note or ""):
                         _log.error("Run %s: %s.", run_id, said, extra=labels(run))
-                        run = replace(run, note=f"{run.note}; {said}" if run.note else said)
+                        run = run.noting(said)
             runs[run_id] = run
         return new, corrected
 
@@ -226,7 +226,7 @@ def _check_execution(run: DataRun, message: RunImminent) -> DataRun:
     if said in (run.note or ""):
         return run
     _log.error("Run %s: %s", run.run_id, said, extra=labels(run))
-    return replace(run, note=f"{run.note}; {said}" if run.note else said)
+    return run.noting(said)
 
 
 def _plain_name(message: StfGen) -> str:

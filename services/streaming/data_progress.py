@@ -227,7 +227,6 @@ class RunProgress:
             replace(file, state=FileState.FAILED, error=said)
             for file in self._store.files(run.run_id, FileState.CATALOGUED)
         ]
-        note = f"{run.note}; {said}" if run.note else said
-        run = replace(run, finished=self._now(), note=note)
+        run = replace(run.noting(said), finished=self._now())
         self._store.save(Changes(runs=[run], files=lost))
         return run
